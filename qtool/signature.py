@@ -1,0 +1,56 @@
+"""What goes into a model and what comes out, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qtool.errors import UsageError
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output: its name, numpy dtype name, and shape (None or a name where dynamic).
+
+    `shape` is None where the file does not say even the rank.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...] | None
+
+    def __str__(self) -> str:
+        if self.shape is None:
+            return f"{self.name} {self.dtype} (unknown rank)"
+        inner = ", ".join("?" if d is None else str(d) for d in self.shape)
+        return f"{self.name} {self.dtype} ({inner})"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The inputs and outputs of a model, in order. A quantized model keeps its original's."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def check_batches(self, size: int, samples: int) -> None:
+        """Refuse batches that a model with a fixed batch axis cannot take.
+
+        Raises:
+            UsageError: the fixed size is another one, or the last batch would be short.
+        """
+        fixed = {spec.shape[0] for spec in self.inputs if spec.shape}
+        wanted = next((n for n in fixed if isinstance(n, int)), None)
+        if wanted is None:
+            return
+        if size != wanted:
+            raise UsageError(
+                f"the model takes batches of exactly {wanted}",
+                f"its input is {self.inputs[0]}, the batch size is {size}",
+                f"add  --batch-size {wanted}",
+            )
+        if samples % size:
+            raise UsageError(
+                f"{samples} samples do not fill batches of {size}",
+                "the model's batch axis is fixed, so the last batch cannot be short",
+                f"add  --samples {samples - samples % size}",
+            )
