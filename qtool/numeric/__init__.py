@@ -1,0 +1,1 @@
+"""Level 0: the mathematics of quantization, on numpy arrays alone."""

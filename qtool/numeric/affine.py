@@ -1,0 +1,109 @@
+"""Affine quantization: a real number x is stored as the code q.
+
+    q = clip(round(x / scale) + zero_point, lowest, highest)        x' = (q - zero_point) * scale
+
+Rounding is half to even and the arithmetic float32, as ONNX QuantizeLinear specifies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qtool.numeric.granularity import PER_TENSOR, Granularity, PerChannel, spread
+from qtool.numeric.types import INT32, IntType
+
+Floats = NDArray[np.float32]
+Codes = NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class QParams:
+    """What was decided for one tensor.
+
+    `scale` (float32) and `zero_point` (int32) have the shape of the grid of blocks, which has the
+    tensor's rank; a per-tensor scale has shape ().
+    """
+
+    type: IntType
+    scale: Floats
+    zero_point: Codes
+    granularity: Granularity = PER_TENSOR
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether 0 is stored as code 0."""
+        return not self.zero_point.any()
+
+
+def from_range(
+    low: NDArray[Any],
+    high: NDArray[Any],
+    kind: IntType,
+    *,
+    symmetric: bool,
+    granularity: Granularity = PER_TENSOR,
+) -> QParams:
+    """Parameters that cover [low, high] and hold 0 exactly.
+
+    symmetric:   scale = max(|low|, |high|) / highest, zero point 0, codes -highest .. highest
+                 (unsigned: the zero point stands in the middle)
+    asymmetric:  scale = (high - low) / (codes - 1), zero point = round(lowest - low / scale)
+
+    A range of one point {0} gets scale 1: every scale must be positive and finite.
+    """
+    low = np.minimum(np.asarray(low, np.float64), 0.0)
+    high = np.maximum(np.asarray(high, np.float64), 0.0)
+    if symmetric:
+        half = kind.maximum if kind.signed else (kind.maximum + 1) // 2 - 1
+        scale = np.maximum(-low, high) / half
+        zero = np.full(scale.shape, 0 if kind.signed else kind.maximum - half, np.float64)
+        scale = _positive(scale)
+    else:
+        scale = _positive((high - low) / (kind.maximum - kind.minimum))
+        zero = np.clip(np.rint(kind.minimum - low / scale), kind.minimum, kind.maximum)
+    return QParams(kind, scale, zero.astype(np.int32), granularity)
+
+
+def quantize(x: NDArray[Any], params: QParams) -> Codes:
+    """x -> clip(round(x / scale) + zero_point); shape kept, dtype int32."""
+    scale, zero = _over(params, x.shape)
+    # float64 holds every int32 code; the quotient itself is rounded to float32 as the runtime's.
+    quotient = (x.astype(np.float32) / scale).astype(np.float64)
+    codes = np.clip(np.rint(quotient) + zero, lowest(params), params.type.maximum)
+    return codes.astype(np.int32)
+
+
+def dequantize(codes: NDArray[Any], params: QParams) -> Floats:
+    """q -> (q - zero_point) * scale; shape kept, dtype float32."""
+    scale, zero = _over(params, codes.shape)
+    return ((codes.astype(np.int32) - zero).astype(np.float32) * scale).astype(np.float32)
+
+
+def lowest(params: QParams) -> int:
+    """The lowest code in use: symmetric signed types leave out the one without a positive twin."""
+    return params.type.minimum + (params.type.signed and params.symmetric)
+
+
+def bias_params(input_scale: Floats, weight: QParams) -> QParams:
+    """The parameters that integer kernels want for a bias: int32, scale = input x weight."""
+    scale = (input_scale * weight.scale.reshape(-1)).astype(np.float32)
+    granularity: Granularity = PER_TENSOR if scale.size == 1 else PerChannel(0)
+    scale = scale.reshape(()) if scale.size == 1 else scale
+    return QParams(INT32, scale, np.zeros(scale.shape, np.int32), granularity)
+
+
+def _over(params: QParams, shape: tuple[int, ...]) -> tuple[Floats, Codes]:
+    if params.scale.ndim == 0:
+        return params.scale, params.zero_point
+    spread_scale = spread(params.scale, params.granularity, shape)
+    return spread_scale, spread(params.zero_point, params.granularity, shape)
+
+
+def _positive(scale: NDArray[np.float64]) -> Floats:
+    # A subnormal scale would be flushed to zero by some kernels and divide by it.
+    tiny = np.finfo(np.float32).tiny
+    return np.where(scale < tiny, np.where(scale > 0, tiny, 1.0), scale).astype(np.float32)
