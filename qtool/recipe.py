@@ -1,0 +1,174 @@
+"""Recipes: what the user wants, as TOML. Command line over recipe over defaults.
+
+preset = "balanced"
+scheme = "w8a8"
+method = "mse"
+
+[[rules]]                # the last rule that matches a node wins
+match = "op:Softmax"     # glob on node names, `op:` on operators, `re:` a regular expression
+scheme = "float"
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from qtool.data.declaration import Declaration
+from qtool.errors import UsageError, did_you_mean
+from qtool.numeric.ranges import METHODS
+from qtool.numeric.scheme import Scheme, parse_scheme
+
+
+class Rule(BaseModel):
+    """A pattern on nodes, and the scheme (or `float`) for those that match."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    match: str
+    scheme: str
+
+
+class Recipe(BaseModel):
+    """All choices of one quantization; everything that is not data, model or target."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    scheme: str = "w8a8"
+    method: str = "mse"
+    transforms: tuple[str, ...] = ("equalize",)
+    rules: tuple[Rule, ...] = ()
+    samples: int = Field(default=256, ge=1)
+    seed: int = 0
+    data: Declaration | None = None
+
+    def scheme_of(self, name: str, operator: str) -> Scheme | str:
+        """The scheme for a node, or the reason why it stays float."""
+        text = self.scheme
+        for rule in self.rules:
+            if matches(rule.match, name, operator):
+                text = rule.scheme
+        if text == "float":
+            return "kept in float as asked"
+        return self._with_method(parse_scheme(text))
+
+    def _with_method(self, scheme: Scheme) -> Scheme:
+        if scheme.activation is None:
+            return scheme
+        return replace(scheme, activation=replace(scheme.activation, method=self.method))
+
+    def schemes(self) -> list[str]:
+        """Every scheme that the recipe may give to a node."""
+        return [s for s in (self.scheme, *(r.scheme for r in self.rules)) if s != "float"]
+
+    def weights_only(self) -> Recipe:
+        """The same recipe with all activations left in float."""
+
+        def cut(text: str) -> str:
+            return text if text == "float" else str(parse_scheme(text).weights_only())
+
+        rules = tuple(Rule(match=r.match, scheme=cut(r.scheme)) for r in self.rules)
+        return self.model_copy(update={"scheme": cut(self.scheme), "rules": rules})
+
+    def scheme_in_full(self) -> str:
+        """The scheme with every default written out, `w8sca8u`."""
+        return self.scheme if self.scheme == "float" else str(parse_scheme(self.scheme))
+
+    def suffix(self) -> str:
+        """What an output is called by default: `int8` for w8a8, `w8` for weights only."""
+        if self.scheme == "float":
+            return "mixed"
+        scheme = parse_scheme(self.scheme)
+        return f"{'int' if scheme.activation else 'w'}{scheme.weight.type.bits}"
+
+    def checked(self) -> Recipe:
+        """The recipe itself, once all that it names is known to exist."""
+        if self.method not in METHODS:
+            raise UsageError(
+                f"method {self.method!r} is not known",
+                f"known: {', '.join(METHODS)}",
+                did_you_mean(self.method, METHODS),
+            )
+        for text in self.schemes():
+            parse_scheme(text)
+        return self
+
+    def toml(self) -> str:
+        """The recipe as a file that `load_recipe` reads back."""
+        lines = [
+            f"{key} = {_toml(value)}"
+            for key, value in self.model_dump(exclude={"rules", "data"}).items()
+        ]
+        for rule in self.rules:
+            lines += ["", "[[rules]]", f"match = {_toml(rule.match)}"]
+            lines += [f"scheme = {_toml(rule.scheme)}"]
+        return "\n".join(lines) + "\n"
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Raises:
+        UsageError: not TOML, an unknown key, a value of the wrong kind.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read the recipe {path}", str(error)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML", str(error)) from error
+    try:
+        return Recipe.model_validate(table).checked()
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        known = [*Recipe.model_fields, *Rule.model_fields]
+        raise UsageError(
+            f"{path}: {key}: {first['msg'].lower()}",
+            f"known keys: {', '.join(known)}",
+            did_you_mean(str(first["loc"][-1]), known),
+        ) from error
+
+
+def matches(pattern: str, name: str, operator: str) -> bool:
+    """Whether a pattern means the node called `name`, of type `operator`."""
+    if pattern.startswith("op:"):
+        return fnmatchcase(operator, pattern[3:])
+    if pattern.startswith("re:"):
+        try:
+            return re.search(pattern[3:], name) is not None
+        except re.error as error:
+            raise UsageError(f"pattern {pattern!r} is no regular expression", str(error)) from error
+    return fnmatchcase(name, pattern)
+
+
+def require_matches(recipe: Recipe, nodes: Iterable[tuple[str, str]]) -> None:
+    """Refuse a pattern that matches none of the nodes (name, operator).
+
+    Raises:
+        UsageError: with the closest names.
+    """
+    known = list(nodes)
+    for rule in recipe.rules:
+        if not any(matches(rule.match, name, operator) for name, operator in known):
+            names = [f"op:{o}" for _, o in known] if rule.match.startswith("op:") else []
+            names = sorted({*names, *(name for name, _ in known)})
+            raise UsageError(
+                f"pattern {rule.match!r} matches no node",
+                f"the model has {len(known)} nodes; see  qtool inspect MODEL",
+                did_you_mean(rule.match, names),
+            )
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, str):
+        escaped = value.encode("unicode_escape").decode().replace('"', '\\"')
+        return f'"{escaped}"'
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,135 @@
+"""onnxruntime, behind one door: sessions that raise our errors and never phone home."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qtool.errors import DataError, ModelError
+from qtool.signature import Signature, TensorSpec
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when onnxruntime is imported
+import onnxruntime as ort
+
+ort.disable_telemetry_events()
+
+VERSION: str = ort.__version__
+
+# the runtime's type strings -> numpy dtype names; what numpy lacks keeps the runtime's name
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(string)": "str",
+    "tensor(bool)": "bool",
+    **{f"tensor({t})": t for t in ("float16", "bfloat16")},
+    **{f"tensor({s}int{b})": f"{s}int{b}" for s in ("", "u") for b in (8, 16, 32, 64)},
+}
+
+
+class Session:
+    """A model, loaded and ready to run.
+
+    Args:
+        model: a path, or the bytes of a model without external data.
+        threads: threads inside an operator; 0 for all cores.
+        optimized: where to save the graph as the runtime will run it, kernels fused.
+        optimize: False leaves the graph as it is written.
+
+    Raises:
+        ModelError: the runtime cannot load the model; the message is the runtime's.
+    """
+
+    def __init__(
+        self,
+        model: Path | bytes,
+        *,
+        threads: int = 0,
+        optimized: Path | None = None,
+        optimize: bool = True,
+    ) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 4  # fatal: the same text arrives as an exception
+        if not optimize:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if optimized is not None:
+            options.optimized_model_filepath = str(optimized)
+        source = model if isinstance(model, bytes) else str(model)
+        try:
+            self._session = ort.InferenceSession(
+                source, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # the runtime's exceptions share no base class
+            name = "the model" if isinstance(model, bytes) else str(model)
+            raise ModelError(f"onnxruntime cannot load {name}", _reason(error)) from error
+        self.signature = Signature(
+            tuple(_spec(i) for i in self._session.get_inputs()),
+            tuple(_spec(o) for o in self._session.get_outputs()),
+        )
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+        """Run once: input name -> array in, output name -> array out.
+
+        Raises:
+            DataError: the feeds do not fit the inputs.
+            ModelError: a kernel failed.
+        """
+        names = [o.name for o in self.signature.outputs]
+        try:
+            return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
+        except Exception as error:
+            reason = _reason(error)
+            # A missing input is found by the runtime's Python side, in its own words.
+            misfit = "INVALID_ARGUMENT" in reason or isinstance(error, ValueError)
+            kind = DataError if misfit else ModelError
+            raise kind("the model does not run on this input", reason) from error
+
+
+def probe(signature: Signature) -> dict[str, NDArray[Any]]:
+    """Deterministic feeds that only show that a model runs: ones, dynamic axes of size 1."""
+    feeds: dict[str, NDArray[Any]] = {}
+    for spec in signature.inputs:
+        shape = [d if isinstance(d, int) else 1 for d in spec.shape or ()]
+        # One is a valid id of any table of two rows and, unlike zero, opens an attention mask.
+        if spec.dtype == "str":
+            feeds[spec.name] = np.full(shape, "a", dtype=object)
+        else:
+            # A sequence, or a type that numpy lacks, is left out: the run then says so.
+            with suppress(TypeError):
+                feeds[spec.name] = np.ones(shape, dtype=spec.dtype)
+    return feeds
+
+
+# what to look for in the CPU, and what it means for quantized models
+CPU_FEATURES = {
+    "avx2": "integer kernels run",
+    "avx512_vnni": "u8 x s8 products are fast and exact",
+    "avx_vnni": "the same on CPUs without AVX-512",
+}
+
+
+def cpu_features() -> set[str] | None:
+    """The CPU's features as Linux names them, or None where it cannot be read."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), None)
+    return set(flags.split(":", 1)[1].split()) if flags else None
+
+
+def _spec(arg: Any) -> TensorSpec:
+    shape = tuple(d if isinstance(d, int) else (d or None) for d in arg.shape)
+    return TensorSpec(arg.name, _DTYPES.get(arg.type, arg.type), shape)
+
+
+def _reason(error: Exception) -> str:
+    """The runtime's message without its own source paths and line numbers."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return "\n".join(lines[:3])[:600] if lines else type(error).__name__
