@@ -1,0 +1,24 @@
+"""Level 1: folders of samples, read one at a time, checked, and turned into what a model takes."""
+
+from qtool.data.dataset import Dataset
+from qtool.data.declaration import (
+    Declaration,
+    InputDeclaration,
+    find_declaration,
+    parse_declaration,
+)
+from qtool.data.fed import Fed, Sample, watch
+from qtool.data.opening import READERS, open_dataset
+
+__all__ = [
+    "READERS",
+    "Dataset",
+    "Declaration",
+    "Fed",
+    "InputDeclaration",
+    "Sample",
+    "find_declaration",
+    "open_dataset",
+    "parse_declaration",
+    "watch",
+]

@@ -1,0 +1,155 @@
+"""The `[data]` table of a qtool.toml: how stored samples become what the model takes."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    PositiveInt,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from qtool.data.files import File, printable, raise_all
+from qtool.errors import DataError, did_you_mean
+
+Layout = Annotated[str, Field(pattern=r"^N[A-Z]+$")]
+Size = Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
+PerChannel = FiniteFloat | Annotated[list[FiniteFloat], Field(min_length=1)]
+
+
+class InputDeclaration(BaseModel):
+    """How one model input is made: `x * scale`, then `(x - mean) / std`, in `model_layout`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    source: str | None = Field(default=None, alias="from", min_length=1)
+    color: Literal["gray", "rgb", "bgr"] = "rgb"
+    resize: PositiveInt | Size | None = None
+    crop: Size | None = None
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    layout: Layout | None = None
+    model_layout: Layout = "NCHW"
+    shape: list[PositiveInt] | None = None
+    scale: PerChannel | None = None
+    mean: PerChannel | None = None
+    std: PerChannel | None = None
+    vocabulary: str | None = None
+    tokenizer: str | None = None
+    unit: Literal["character", "word"] = "character"
+    max_length: PositiveInt | None = None
+
+    @property
+    def is_text(self) -> bool:
+        return self.source == "text" or bool(self.vocabulary or self.tokenizer)
+
+    @field_validator("std")
+    @classmethod
+    def _divides(cls, value: float | list[float] | None) -> float | list[float] | None:
+        if value is not None and 0 in (value if isinstance(value, list) else [value]):
+            raise ValueError("must not be 0")
+        return value
+
+    @model_validator(mode="after")
+    def _agrees(self) -> InputDeclaration:
+        if self.layout and sorted(self.layout) != sorted(self.model_layout):
+            raise ValueError(
+                f'layout "{self.layout}" and model_layout "{self.model_layout}" name other axes'
+            )
+        if self.vocabulary and self.tokenizer:
+            raise ValueError("vocabulary and tokenizer exclude each other")
+        return self
+
+
+class Declaration(BaseModel):
+    """A whole `[data]` table; see `parse_declaration`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    samples: Literal["whole", "files"] | None = None
+    inputs: dict[str, InputDeclaration] = Field(default_factory=dict)
+    _folder: Path = PrivateAttr(default=Path())
+
+    def input(self, name: str) -> InputDeclaration:
+        return self.inputs.get(name, InputDeclaration())
+
+    def source(self, name: str) -> str:
+        """The array, file stem or folder that feeds the input: its own name where not declared."""
+        return self.input(name).source or name
+
+    def within(self, folder: Path) -> Declaration:
+        """The same table, with the paths in it relative to `folder`; else they are to the cwd."""
+        copy = self.model_copy()
+        copy._folder = folder
+        return copy
+
+    def file(self, name: str) -> File:
+        """A file named in the table. DataError where it lies outside the table's folder."""
+        path = self._folder / name
+        # Resolved, because a link is a way out too.
+        inside = path.resolve().is_relative_to(self._folder.resolve())
+        if Path(name).is_absolute() or not inside:
+            raise DataError(
+                f'"{printable(name)}" in qtool.toml leads out of its folder',
+                f"only files inside {printable(self._folder)} are read",
+                "copy the file there and give its relative path",
+            )
+        return File(path, printable(name), "" if path.is_file() else "there is no such file")
+
+
+def parse_declaration(table: Mapping[str, Any], folder: Path) -> Declaration:
+    """A `[data]` table as tomllib gives it; paths in it are relative to `folder`.
+
+    Raises DataError with up to five problems, each with its key and the closest known one.
+    """
+    try:
+        declaration = Declaration.model_validate(dict(table))
+    except ValidationError as error:
+        messages: dict[tuple[str, ...], list[Any]] = {}
+        for problem in error.errors():
+            # A union reports once for each of its members, with the member's name as a last part.
+            location = tuple(str(part) for part in problem["loc"][:3])
+            messages.setdefault(location, []).append(problem)
+        raise_all([_problem(*item) for item in messages.items()], len(messages))
+        raise
+    return declaration.within(folder)
+
+
+def _problem(location: tuple[str, ...], problems: list[Any]) -> DataError:
+    within = len(location) == 3 or (problems[0]["type"] == "value_error" and len(location) == 2)
+    name = printable(location[1]) if within else ""
+    table = f"[data.inputs.{name}]" if within else "[data]"
+    key = printable(location[-1])
+    if problems[0]["type"] == "extra_forbidden":
+        fields = (InputDeclaration if within else Declaration).model_fields.items()
+        known = [field.alias or field_name for field_name, field in fields]
+        fix = did_you_mean(key, known) or f"known keys: {', '.join(known)}"
+        return DataError(f'unknown key "{key}" under {table} of qtool.toml', fix=fix)
+    why = " or ".join(dict.fromkeys(str(p["msg"]).removeprefix("Value error, ") for p in problems))
+    return DataError(f'"{key}" under {table} of qtool.toml is not right', why, f'mend "{key}"')
+
+
+def find_declaration(path: Path) -> Declaration:
+    """The `[data]` table beside the data or one folder above; empty where there is none."""
+    folder = (path if path.is_dir() else path.parent).absolute()
+    for place in (folder, folder.parent):
+        file = place / "qtool.toml"
+        if not file.is_file():
+            continue
+        try:
+            table = tomllib.loads(file.read_text(encoding="utf-8")).get("data")
+        except (OSError, ValueError) as error:
+            why = printable(str(error))
+            raise DataError(f"cannot read {printable(file)}", why, "mend the TOML") from error
+        if isinstance(table, dict):
+            return parse_declaration(table, place)
+    return Declaration()

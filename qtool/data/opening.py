@@ -1,0 +1,212 @@
+"""Finds out what a data folder holds, and for which input of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from qtool.data.arrays import open_npy, open_npz
+from qtool.data.column import Column, Found, Reader, Request
+from qtool.data.dataset import Dataset
+from qtool.data.declaration import Declaration, find_declaration
+from qtool.data.files import SKIP, File, list_files, listed, printable, raise_all, repeated
+from qtool.data.images import SUFFIXES, open_images
+from qtool.data.labels import FILES, Labels, from_csv, from_folders, from_npy
+from qtool.data.prepare import Prepare
+from qtool.data.text import open_text
+from qtool.errors import DataError, did_you_mean
+from qtool.signature import Signature, TensorSpec
+
+_NUMBERS = frozenset({"source", "model_layout", "scale", "mean", "std"})
+_ARRAYS = _NUMBERS | {"layout", "shape"}
+_IMAGES = _NUMBERS | {"color", "resize", "crop", "interpolation"}
+_TEXTS = frozenset({"source", "vocabulary", "tokenizer", "unit", "max_length"})
+
+# What a format is called -> its suffixes, its reader, the declared keys that it heeds.
+READERS = {
+    "npy": Reader(frozenset({".npy"}), open_npy, _ARRAYS),
+    "npz": Reader(frozenset({".npz"}), open_npz, _ARRAYS),
+    "image": Reader(SUFFIXES, open_images, _IMAGES),
+    "text": Reader(frozenset({".txt"}), open_text, _TEXTS),
+}
+
+
+def open_dataset(
+    path: Path,
+    signature: Signature,
+    declaration: Declaration | None = None,
+    *,
+    on_bad_file: Literal["error", "skip"] = "error",
+) -> Dataset:
+    """The samples in a folder, or in one .npy or .npz, as the model's inputs want them.
+
+    `declaration` wins over the `[data]` table of a qtool.toml. The first sample is read and must
+    fit; with "skip" all are read, and bad ones left out. Raises DataError, or MachineError where an
+    extra is missing.
+    """
+    if declaration is None:
+        declaration = find_declaration(path)
+    _check_inputs(signature.inputs, declaration)
+    files, label_files = _list(path, signature.inputs, declaration)
+    if on_bad_file == "error":
+        bad = [file for file in files if file.problem]
+        problems = [DataError(f"cannot read {printable(f.path)}", f.problem, SKIP) for f in bad]
+        raise_all(problems, len(files))
+
+    requests = _requests(path, files, signature.inputs, declaration)
+    found = [_open(request) for request in requests]
+    columns = _aligned(requests, found)
+    prepare = {
+        spec.name: Prepare(spec, declaration.input(spec.name), columns[spec.name].layout)
+        for spec in signature.inputs
+    }
+    first = columns[requests[0].inputs[0].name]
+    labels = _labels(label_files, found[0], first, requests[0].prefix)
+    dataset = Dataset(
+        path, columns, prepare, declaration, labels, found[0].unit, total=len(first.names)
+    )
+    if on_bad_file == "skip":
+        return dataset.without_bad()
+    dataset.sample(0)
+    return dataset
+
+
+def _check_inputs(inputs: Sequence[TensorSpec], declaration: Declaration) -> None:
+    names = [spec.name for spec in inputs]
+    for name in declaration.inputs:
+        if name not in names:
+            raise DataError(
+                f"[data.inputs.{printable(name)}] in qtool.toml is no input of the model",
+                f"the inputs are {listed(names)}",
+                did_you_mean(name, names) or "rename or remove the table",
+            )
+    if not names:
+        raise DataError("the model has no inputs", "so there is nothing to feed", "leave data out")
+    for spec in inputs:
+        try:
+            feedable = np.dtype(spec.dtype).kind not in "OSU"
+        except TypeError:
+            feedable = False
+        if not feedable or spec.shape == ():
+            why = "samples are numbers, stacked along a first axis"
+            raise DataError(f"no data folder can feed the input {spec}", why, "change the model")
+
+
+def _list(
+    path: Path, inputs: Sequence[TensorSpec], declaration: Declaration
+) -> tuple[tuple[File, ...], tuple[File, ...]]:
+    """The files that may hold samples, and those that hold labels."""
+    suffixes = frozenset[str]().union(*(reader.suffixes for reader in READERS.values()))
+    files, others = list_files(path, suffixes | {".csv"})
+    sources = {declaration.source(spec.name) for spec in inputs}
+    labels = tuple(f for f in files if path.is_dir() and f.name in FILES and f.key() not in sources)
+    # A README.txt is no data, unless texts are.
+    texts = any(declared.is_text for declared in declaration.inputs.values())
+    wanted = READERS["text"].suffixes if texts else suffixes - READERS["text"].suffixes
+    rest = tuple(file for file in files if file not in labels and file.suffix in wanted)
+    if rest:
+        return rest, labels
+    seen = sorted(others | {file.suffix for file in files if file not in labels})
+    fix = f"put {', '.join(sorted(wanted))} files there"
+    if ".txt" in seen and not texts:
+        fix = (
+            'for lines of text add  from = "text"  and  vocabulary = "vocabulary.txt"  '
+            f"under [data.inputs.{inputs[0].name}] in qtool.toml"
+        )
+    why = f"it holds only {listed(seen)} files" if seen else "it is empty"
+    raise DataError(f"no samples in {printable(path)}", why, fix)
+
+
+def _requests(
+    path: Path, files: tuple[File, ...], inputs: Sequence[TensorSpec], declaration: Declaration
+) -> list[Request]:
+    """One request for the whole folder, or one per input where each has a folder of its own."""
+    prefixes = [f"{printable(declaration.source(spec.name))}/" for spec in inputs]
+    grouped = [tuple(f for f in files if f.name.startswith(prefix)) for prefix in prefixes]
+    if not all(grouped) or sum(map(len, grouped)) != len(files):
+        return [Request(printable(path), files, tuple(inputs), declaration)]
+    return [
+        Request(printable(path / prefix), group, (spec,), declaration, prefix)
+        for prefix, group, spec in zip(prefixes, grouped, inputs, strict=True)
+    ]
+
+
+def _open(request: Request) -> Found:
+    suffixes = {file.suffix for file in request.files}
+    names = [name for name, reader in READERS.items() if reader.suffixes & suffixes]
+    if len(names) > 1:
+        raise DataError(
+            f"{request.where} holds {' and '.join(names)} files",
+            f"suffixes: {', '.join(sorted(suffixes))}",
+            "keep one kind of samples in a folder; labels belong into labels.csv or labels.npy",
+        )
+    reader = READERS[names[0]]
+    for spec in request.inputs:
+        if unused := request.declared(spec).model_fields_set - reader.keys:
+            raise DataError(
+                f'"{min(unused)}" under [data.inputs.{spec.name}] means nothing for {names[0]}',
+                f"{request.where} holds {', '.join(sorted(suffixes))} files",
+                f"take it away; what counts is from, {', '.join(sorted(reader.keys - {'source'}))}",
+            )
+    return reader.open(request)
+
+
+def _aligned(requests: Sequence[Request], found: Sequence[Found]) -> dict[str, Column]:
+    """The columns of all inputs with the samples in the same order. DataError where some lack."""
+    columns = {name: column for each in found for name, column in each.columns.items()}
+    if len(requests) > 1 and {each.unit for each in found} == {"files"}:
+        return _aligned_files(requests, columns)
+    counts = {name: len(column.names) for name, column in columns.items()}
+    if len(set(counts.values())) > 1 or len({each.unit for each in found}) > 1:
+        raise DataError(
+            "the inputs have different numbers or kinds of samples",
+            listed(f"{name}: {count}" for name, count in counts.items()),
+            "the first axis of every array must be the samples, in the same order",
+        )
+    return columns
+
+
+def _aligned_files(requests: Sequence[Request], columns: dict[str, Column]) -> dict[str, Column]:
+    rows = {}
+    for request in requests:
+        keys = [file.key(request.prefix) for file in request.files]
+        rows[request.inputs[0].name] = {key: row for row, key in enumerate(keys)}
+        if twice := repeated(keys):
+            why = f"there are two files of the name {twice}"
+            raise DataError(f"{request.where} is ambiguous", why, "keep one of them")
+    every = set[str]().union(*rows.values())
+    problems = [
+        DataError(
+            f'sample "{key}" has no file for input "{name}"',
+            fix=f"add it to {printable(name)}/, or remove it from the other folders",
+        )
+        for key in sorted(every)
+        for name, present in rows.items()
+        if key not in present
+    ]
+    raise_all(problems, len(every))
+    order = list(next(iter(rows.values())))
+    return {name: columns[name].take([rows[name][key] for key in order]) for name in columns}
+
+
+def _labels(files: Sequence[File], found: Found, column: Column, prefix: str) -> Labels | None:
+    keys = [file.key(prefix) for file in column.files]
+    if len(files) > 1:
+        why = f"there are {' and '.join(file.name for file in files)}"
+        raise DataError("the labels are ambiguous", why, "keep one of them")
+    if files:
+        if files[0].suffix == ".csv":
+            return from_csv(files[0], column, keys)
+        return from_npy(files[0], column)
+    if found.labels and len(found.labels.names) != len(column.names):
+        raise DataError(
+            f"{column.files[0].name} has {len(column.names)} samples, and labels for "
+            f"{len(found.labels.names)}",
+            fix="store one label for each sample",
+        )
+    if found.labels:
+        return Labels(found.labels)
+    return from_folders(column, keys) if found.unit == "files" else None
