@@ -1,0 +1,98 @@
+"""Small edits that every pass needs: constants in, constants out, names that do not collide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from qtool.ops import constant
+
+
+def array(value: ir.Value | None) -> NDArray[Any]:
+    """The values of an initializer; the caller knows that it is one."""
+    tensor = constant(value)
+    assert tensor is not None, f"{value} is not a constant"
+    return tensor.numpy()
+
+
+def names(graph: ir.Graph) -> set[str]:
+    """Every name of a value or a node in the graph and its bodies.
+
+    onnxruntime refuses a model in which two nodes have the same name.
+    """
+    taken = {v.name for v in (*graph.inputs, *graph.initializers.values()) if v.name}
+    for node in graph.all_nodes():
+        taken |= {v.name for v in (*node.outputs, *node.inputs) if v is not None and v.name}
+        taken.add(node.name or "")
+    return taken
+
+
+def fresh(wanted: str, taken: set[str]) -> str:
+    """`wanted`, or `wanted_1`, `wanted_2` … where it is taken; the result counts as taken then."""
+    name, number = wanted, 0
+    while name in taken:
+        number += 1
+        name = f"{wanted}_{number}"
+    taken.add(name)
+    return name
+
+
+def add_initializer(graph: ir.Graph, name: str, tensor: Any) -> ir.Value:
+    """A new initializer, of an array or an onnx_ir tensor."""
+    made = tensor if isinstance(tensor, ir.TensorProtocol) else ir.tensor(tensor)
+    value = ir.Value(
+        name=name,
+        shape=ir.Shape(made.shape.numpy()),
+        type=ir.TensorType(made.dtype),
+        const_value=made,
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def set_constant(node: ir.Node, position: int, values: NDArray[Any], name: str) -> None:
+    """Give input `position` of `node` new constant values, leaving other readers of the old alone.
+
+    `name` is used where there was no constant of its own to replace.
+    """
+    graph = node.graph
+    assert isinstance(graph, ir.Graph)
+    old = node.inputs[position] if position < len(node.inputs) else None
+    if old is not None and len(old.uses()) == 1 and not old.is_graph_output():
+        old.const_value = ir.tensor(values, name=old.name)
+        old.shape = ir.Shape(values.shape)
+        return
+    value = add_initializer(graph, fresh(name, names(graph)), values)
+    if position >= len(node.inputs):
+        node.resize_inputs(position + 1)
+    node.replace_input_with(position, value)
+
+
+def only_reader(value: ir.Value) -> ir.Node | None:
+    """The one node that reads the value, or None if there are more or it is a graph output."""
+    uses = tuple(value.uses())
+    return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
+
+
+def bypass(node: ir.Node) -> None:
+    """Remove a node, its first input standing for its output; a graph output keeps its name."""
+    graph, source, result = node.graph, node.inputs[0], node.outputs[0]
+    assert isinstance(graph, ir.Graph) and source is not None
+    name, was_output = result.name, result.is_graph_output()
+    shape, kind = result.shape, result.type
+    result.replace_all_uses_with(source, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+    if was_output:
+        source.name = name
+    if source.shape is None:
+        source.shape = shape
+    if source.type is None:
+        source.type = kind
+
+
+def is_float32(values: NDArray[Any]) -> bool:
+    """Whether the arithmetic of a pass may work on it."""
+    return values.dtype == np.float32

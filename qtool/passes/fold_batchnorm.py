@@ -1,0 +1,89 @@
+"""Batch normalization disappears into the weights in front of it.
+
+y = (conv(x, W) + b - mean) * g + beta    with  g = gamma / sqrt(var + eps)
+  = conv(x, W * g) + (b - mean) * g + beta
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from qtool.ops import OPS, constant, weight_of
+from qtool.passes.edit import array, bypass, is_float32, only_reader, set_constant
+
+
+class FoldBatchNorm(ir.passes.InPlacePass):
+    """Conv/ConvTranspose/Gemm -> BatchNormalization  =>  Conv/ConvTranspose/Gemm."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        changed = False
+        for norm in list(model.graph):
+            node = _linear_before(norm)
+            if node is None:
+                continue
+            gamma, beta, mean, var = (array(v).astype(np.float64) for v in norm.inputs[1:5])
+            epsilon = norm.attributes.get("epsilon")
+            gain = gamma / np.sqrt(var + (1e-5 if epsilon is None else epsilon.as_float()))
+            weight = array(weight_of(node))
+            bias = array(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else 0.0
+            # OPS[...].channel is the weight's axis that BatchNormalization runs over.
+            spec = OPS[node.op_type]
+            assert spec.channel is not None
+            scaled = scale_along(weight, gain, spec.channel(node), attribute_group(node))
+            set_constant(node, 1, scaled, f"{node.name}_weight")
+            shifted = ((bias - mean) * gain + beta).astype(weight.dtype)
+            set_constant(node, 2, shifted, f"{node.name}_bias")
+            bypass(norm)
+            changed = True
+        return ir.passes.PassResult(model, modified=changed)
+
+
+def attribute_group(node: ir.Node) -> int:
+    """The number of groups of a convolution; 1 for all else."""
+    group = node.attributes.get("group")
+    return 1 if group is None else group.as_int()
+
+
+def scale_along(
+    weight: NDArray[Any], factors: NDArray[np.float64], axis: int, groups: int = 1
+) -> NDArray[Any]:
+    """weight * factors along the axis of output channels, dtype kept.
+
+    ConvTranspose (axis 1) stores output channels per group: (C, M / groups, ...), so each group's
+    rows get that group's factors.
+    """
+    if axis == 1 and groups > 1:
+        split = weight.reshape(groups, -1, *weight.shape[1:]).astype(np.float64)
+        per_group = factors.reshape(groups, 1, -1, *[1] * (weight.ndim - 2))
+        return (split * per_group).reshape(weight.shape).astype(weight.dtype)
+    shape = [1] * weight.ndim
+    shape[axis] = -1
+    return (weight.astype(np.float64) * factors.reshape(shape)).astype(weight.dtype)
+
+
+def _linear_before(norm: ir.Node) -> ir.Node | None:
+    """The node to fold into, where all conditions hold."""
+    if norm.op_type != "BatchNormalization" or norm.domain != "" or norm.inputs[0] is None:
+        return None
+    training = norm.attributes.get("training_mode")
+    # Before opset 14, more than one output meant training.
+    if len(norm.outputs) > 1 or (training is not None and training.as_int()):
+        return None
+    node = norm.inputs[0].producer()
+    if node is None or node.op_type not in ("Conv", "ConvTranspose", "Gemm") or node.domain != "":
+        return None
+    weight = weight_of(node)
+    if weight is None or not is_float32(array(weight)) or not OPS[node.op_type].holds(node):
+        return None
+    if only_reader(norm.inputs[0]) is not norm:  # somebody reads the value before normalization
+        return None
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    constants = all(constant(v) is not None for v in norm.inputs[1:5])
+    # A Gemm's bias may broadcast from a scalar; the fold wants one value per channel.
+    if bias is not None and (constant(bias) is None or array(bias).ndim != 1):
+        return None
+    return node if constants else None
