@@ -1,0 +1,81 @@
+"""The plan: what was decided, as names, numbers and reasons. It holds no graph object.
+
+Everything before the plan measures and decides; the rewrite after it reads the plan and nothing
+else. What stays float is in it too, with its reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from qtool.numeric.affine import QParams
+from qtool.target import Encoding
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """An activation: its parameters, and who reads the quantized form.
+
+    `readers` are (node name, input position); None means everybody, the graph's output included,
+    because the float form will no longer exist.
+    """
+
+    params: QParams
+    readers: tuple[tuple[str, int], ...] | None
+
+
+@dataclass(frozen=True)
+class WeightPlan:
+    """A constant input of a node, how it is stored, and whether its zero point is written out."""
+
+    tensor: str
+    params: QParams
+    encoding: Encoding = "dq"
+    zero_point: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole decision.
+
+    `weights` and `biases` are keyed by (node name, input position); `skipped` by node name.
+    """
+
+    activations: dict[str, TensorPlan] = field(default_factory=dict)
+    weights: dict[tuple[str, int], WeightPlan] = field(default_factory=dict)
+    biases: dict[tuple[str, int], WeightPlan] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    schemes: dict[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan as JSON values."""
+        return {
+            "activations": {
+                name: {**_params(t.params), "readers": t.readers and [list(r) for r in t.readers]}
+                for name, t in self.activations.items()
+            },
+            "weights": [_weight(key, w) for key, w in self.weights.items()],
+            "biases": [_weight(key, w) for key, w in self.biases.items()],
+            "skipped": self.skipped,
+            "schemes": self.schemes,
+        }
+
+
+def _params(params: QParams) -> dict[str, Any]:
+    return {
+        "type": str(params.type),
+        "granularity": str(params.granularity),
+        "scale": params.scale.reshape(-1).tolist(),
+        "zero_point": sorted(set(params.zero_point.reshape(-1).tolist())),
+    }
+
+
+def _weight(key: tuple[str, int], weight: WeightPlan) -> dict[str, Any]:
+    return {
+        "node": key[0],
+        "input": key[1],
+        "tensor": weight.tensor,
+        "encoding": weight.encoding,
+        **_params(weight.params),
+    }

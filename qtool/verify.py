@@ -1,0 +1,79 @@
+"""What must hold before a file may be called written: it opens, it runs, it keeps the promises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qtool import model as models
+from qtool.errors import ModelError, QtoolError
+from qtool.runtime import Session, probe
+from qtool.signature import Signature
+
+Feeds = Mapping[str, NDArray[Any]]
+
+
+def same_function(before: Session, after: Session, feeds: Feeds, what: str) -> None:
+    """Outputs of two float models agree to 0.1 % of their largest value.
+
+    Raises:
+        ModelError: they do not; `what` names the step that changed the function.
+    """
+    expected, found = before.run(feeds), after.run(feeds)
+    for name, value in expected.items():
+        if not _is_float(value):
+            continue
+        finite = np.isfinite(value)
+        scale = float(np.abs(value[finite]).max(initial=0.0))
+        lost = float(np.abs(value[finite] - found[name][finite]).max(initial=0.0))
+        if not lost <= 1e-3 * scale + 1e-5:
+            raise ModelError(
+                f"{what} changed output {name!r}",
+                f"by {lost:.3g} where the largest value is {scale:.3g}",
+                "this is a fault of qtool; please report it with the model",
+            )
+
+
+def check_written(path: Path, original: Session, feeds: Feeds | None) -> bool:
+    """Open a written model again, check it, load it, and run it on `feeds`, or on a probe.
+
+    Returns whether it was run: a probe that the original does not take shows nothing.
+
+    Raises:
+        ModelError: it is not valid, has another signature, or gives NaN or Inf where the original
+            does not.
+    """
+    models.check(path.read_bytes())
+    session = Session(path)
+    _same_signature(original.signature, session.signature)
+    if feeds is None:
+        feeds = probe(original.signature)
+        try:
+            original.run(feeds)
+        except QtoolError:
+            return False
+    expected, found = original.run(feeds), session.run(feeds)
+    for name, value in expected.items():
+        if _is_float(value) and (np.isfinite(value) & ~np.isfinite(found[name])).any():
+            raise ModelError(f"output {name!r} of the quantized model is NaN or Inf")
+    return True
+
+
+def _same_signature(expected: Signature, found: Signature) -> None:
+    for kind in ("inputs", "outputs"):
+        before = [(s.name, s.dtype, _rank(s.shape)) for s in getattr(expected, kind)]
+        after = [(s.name, s.dtype, _rank(s.shape)) for s in getattr(found, kind)]
+        if before != after:
+            raise ModelError(f"the {kind} changed", f"from {before} to {after}")
+
+
+def _rank(shape: tuple[Any, ...] | None) -> int | None:
+    return None if shape is None else len(shape)
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"

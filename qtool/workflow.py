@@ -1,0 +1,227 @@
+"""The story of a quantization, step by step; commands and the Python API call these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from qtool import model as models
+from qtool.calibrate.file import Calibration
+from qtool.calibrate.stream import Step, observe
+from qtool.data.dataset import Dataset
+from qtool.data.fed import Fed, watch
+from qtool.errors import DataError, ModelError, QtoolError, UsageError
+from qtool.files import atomic_path, check_output
+from qtool.numeric.histogram import Histogram
+from qtool.numeric.scheme import parse_scheme
+from qtool.passes import prepare, transform
+from qtool.passes.insert_qdq import InsertQDQ, least_opset_of
+from qtool.plan.decide import decide
+from qtool.plan.plan import Plan
+from qtool.plan.sites import Sites, find_sites
+from qtool.recipe import Recipe, require_matches
+from qtool.runtime import Session, probe
+from qtool.signature import Signature
+from qtool.target import Target
+from qtool.verify import check_written, same_function
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model on its way: as it came, as it is transformed, and where it will be quantized."""
+
+    path: Path
+    recipe: Recipe
+    target: Target
+    original: Session
+    model: ir.Model
+    sites: Sites
+    notes: tuple[str, ...] = ()
+    threads: int = 0
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs and outputs, which no step changes."""
+        return self.original.signature
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """The result: the bytes of the model, and the plan that they carry out."""
+
+    data: bytes
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `write` did: bytes before and after, and whether the new model was run."""
+
+    before: int
+    after: int
+    run: bool
+
+
+def open_job(path: Path, recipe: Recipe, target: Target, *, threads: int = 0) -> Job:
+    """Load, prepare and transform a model, and find its sites.
+
+    Raises:
+        ModelError: it cannot be read, is quantized already, or does not survive preparation.
+        UsageError: a pattern of the recipe matches nothing.
+    """
+    recipe.checked()
+    loaded = models.load(path)
+    original = Session(path, threads=threads)
+    schemes = [parse_scheme(s) for s in recipe.schemes()]
+    prepared = prepare(loaded, max((least_opset_of(s) for s in schemes), default=0))
+    known = {(n.name or "", n.op_type) for m in (loaded, prepared) for n in m.graph.all_nodes()}
+    require_matches(recipe, sorted(known))
+    model = transform(prepared, recipe.transforms)
+    models.stamp(model)
+    sites = find_sites(model, recipe, target)
+    return Job(path, recipe, target, original, model, sites, _notes(loaded), threads)
+
+
+def _notes(loaded: ir.Model) -> tuple[str, ...]:
+    """What a person should know of how the model was read."""
+    graph = loaded.graph
+    parameters = [v.name or "" for v in graph.inputs if v.name in graph.initializers]
+    if not parameters:
+        return ()
+    return (f"inputs with values are parameters and leave the input list: {', '.join(parameters)}",)
+
+
+def check_preparation(job: Job, feeds: Mapping[str, NDArray[Any]] | None) -> None:
+    """Compare the transformed model with the original on `feeds`, or on a probe if that runs."""
+    after = Session(models.serialize(job.model), threads=job.threads)
+    if feeds is None:
+        feeds = probe(job.signature)
+        try:
+            job.original.run(feeds)
+        except QtoolError:
+            return
+    same_function(job.original, after, feeds, "preparing the model")
+
+
+def measure(
+    job: Job,
+    data: Dataset,
+    *,
+    batch_size: int = 1,
+    step: Step = lambda done, total: None,
+) -> tuple[Calibration, dict[str, Fed]]:
+    """Run the data through once; also what was fed, input by input.
+
+    Raises:
+        DataError: a sample cannot be read or fed, or makes NaN or Inf.
+    """
+    job.signature.check_batches(batch_size, len(data))
+    fed: dict[str, Fed] = {}
+    histograms = observe(
+        job.model,
+        job.sites.sources,
+        watch(data.batches(batch_size), fed),
+        len(data),
+        threads=job.threads,
+        step=step,
+    )
+    calibration = Calibration(histograms, models.digest(job.model), data.fingerprint, len(data))
+    return calibration, fed
+
+
+def build(job: Job, calibration: Calibration | None) -> Quantized:
+    """Decide and carry out; without a calibration only for sites that need none.
+
+    Raises:
+        DataError: the calibration was made for another model or recipe.
+    """
+    histograms: Mapping[str, Histogram] = {}
+    if calibration is not None:
+        _require_fit(job, calibration)
+        histograms = calibration.histograms
+    plan = decide(job.model, job.sites, histograms, job.target)
+    rewritten = InsertQDQ(plan)(job.model.clone()).model
+    return Quantized(models.serialize(rewritten), plan)
+
+
+def dry_run(job: Job) -> Quantized:
+    """The plan and the size without measuring: the size does not depend on the ranges."""
+    unit = Histogram.unit()
+    plan = decide(job.model, job.sites, dict.fromkeys(job.sites.sources, unit), job.target)
+    rewritten = InsertQDQ(plan)(job.model.clone()).model
+    return Quantized(models.serialize(rewritten), plan)
+
+
+def write(
+    job: Job,
+    quantized: Quantized,
+    output: Path,
+    feeds: Mapping[str, NDArray[Any]] | None,
+    *,
+    force: bool = False,
+    allow_empty: bool = False,
+    allow_larger: bool = False,
+) -> Written:
+    """Write the model once it has been opened again, checked and run; or leave all as it was.
+
+    Raises:
+        UsageError: the output exists, or is the input.
+        ModelError: there is nothing to quantize, or the result is larger or broken.
+    """
+    check_output(output, force=force, inputs=[job.path])
+    if not quantized.plan.weights and not allow_empty:
+        raise ModelError(
+            "there is nothing to quantize in this model",
+            "no operator with constant float32 weights that the recipe and the target allow",
+            "qtool inspect MODEL  tells why for each; --allow-empty writes it all the same",
+        )
+    before, after = models.file_size(job.path), len(quantized.data)
+    if after - before >= _GROWN and not allow_larger:
+        raise ModelError(
+            "the result would be larger than the model",
+            f"{after} bytes against {before}",
+            "--allow-larger writes it all the same",
+        )
+    with atomic_path(output, force=force) as temporary:
+        temporary.write_bytes(quantized.data)
+        ran = check_written(temporary, job.original, feeds)
+    return Written(before, after, ran)
+
+
+_GROWN = 100_000  # bytes by which a small model may grow and still be written, with a warning
+
+
+def _require_fit(job: Job, calibration: Calibration) -> None:
+    if calibration.model != models.digest(job.model):
+        raise DataError(
+            "the calibration file was made for another model or recipe",
+            "the digest of the transformed model differs",
+            f"qtool calibrate {job.path} --data DIR -o FILE",
+        )
+    missing = [name for name in job.sites.sources if name not in calibration.histograms]
+    if missing:
+        raise DataError(
+            "the calibration file does not cover all that this recipe quantizes",
+            f"no statistics of {missing[0]!r}"
+            + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
+            "calibrate with the same --scheme, --include, --exclude and --recipe",
+        )
+
+
+def require_same_data(calibration: Calibration, data: Dataset) -> None:
+    """Refuse data other than what the calibration was measured on.
+
+    Raises:
+        UsageError: the fingerprints differ.
+    """
+    if calibration.data != data.fingerprint:
+        raise UsageError(
+            "--calibration was not measured on the data given with --data",
+            "their fingerprints differ",
+            "give one of the two, or calibrate again",
+        )
