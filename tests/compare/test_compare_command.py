@@ -1,0 +1,210 @@
+"""`qtool compare` as a shell sees it: exit codes, stdout and stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from typer.testing import CliRunner
+
+from qtool.cli.app import app
+from qtool.cli.compare import _TRY
+
+
+class Case:
+    """Two models and a folder; the candidate puts the wrong class first in 4 of 40 samples."""
+
+    def __init__(self, build: Callable[..., Path], folder: Path) -> None:
+        shape = "m (float[N,3] x) => (float[N,3] y)"
+        self.reference = build("reference", f"{shape} {{ y = Identity(x) }}")
+        self.candidate = build(
+            "candidate", f"{shape} <float[3] k = {{0, 0, 0.5}}> {{ y = Add(x, k) }}"
+        )
+        self.data = folder / "eval"
+        self.data.mkdir()
+        for i in range(40):
+            close = 0.3 if i < 4 else 0.9
+            np.save(self.data / f"{i:02}.npy", np.array([1, 0, 1 - close], np.float32))
+        np.save(self.data / "labels.npy", np.zeros(40, np.int64))
+
+    def run(self, *arguments: str, data: bool = True) -> Any:
+        given = ["--data", str(self.data)] if data else []
+        return CliRunner().invoke(
+            app, ["compare", str(self.reference), str(self.candidate), *given, *arguments]
+        )
+
+
+@pytest.fixture
+def case(build: Callable[..., Path], tmp_path: Path) -> Case:
+    return Case(build, tmp_path)
+
+
+def test_a_passed_gate_exits_with_zero(case: Case) -> None:
+    result = case.run("--gate", "top1.drop <= 20pp", "--gate", "agreement >= 90%")
+    assert result.exit_code == 0
+    assert "10.00 pp" in result.stdout
+    assert result.stdout.count("passed") == 2
+    assert "used 40 of 40 files" in result.stderr
+    assert "used" not in result.stdout
+
+
+def test_a_failed_gate_exits_with_one_and_says_what_to_try(case: Case) -> None:
+    result = case.run("--gate", "top1.drop <= 0.5pp")
+    assert result.exit_code == 1
+    assert "FAILED" in result.stdout
+    assert "top1.drop is 10 pp, the limit is 0.5 pp" in result.stderr
+    assert f"try: qtool quantize {case.reference} --scheme w8" in result.stderr
+
+
+@pytest.mark.parametrize("source", _TRY)
+def test_what_to_try_is_a_command_that_there_is(case: Case, source: str) -> None:
+    command = _TRY[source].format(model=case.reference, data=case.data).split()
+    result = CliRunner().invoke(app, [*command[1:], "--dry-run"])
+    assert result.exit_code == 0, result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--exit-zero"], []])
+def test_exit_zero_and_warnings_do_not_fail(case: Case, arguments: list[str]) -> None:
+    level = "" if arguments else " @warn"
+    result = case.run("--gate", f"top1.drop <= 0.5pp{level}", *arguments)
+    assert result.exit_code == 0
+    assert "top1.drop is 10 pp" in result.stderr
+
+
+def test_exit_zero_turns_no_other_code(case: Case) -> None:
+    assert case.run("--gate", "nonsense", "--exit-zero").exit_code == 2
+    case.candidate.write_bytes(b"no model")
+    assert case.run("--exit-zero").exit_code == 3
+
+
+def test_an_uncertain_gate_says_how_to_be_surer(case: Case) -> None:
+    result = case.run("--gate", "top1.drop <= 12pp")
+    assert "passed, not certain" in result.stdout
+    assert 'note: gate "top1.drop <= 12pp" is not certain' in result.stderr
+    assert "--samples 40" not in result.stderr
+    few = case.run("--gate", "top1.drop <= 12pp", "--samples", "20")
+    assert "used 20 of 40 files (seed 0)" in few.stderr
+    assert "--samples 40 may settle it" in few.stderr
+
+
+def test_without_data_sizes_can_be_gated_and_accuracy_cannot(case: Case) -> None:
+    result = case.run("--gate", "size.ratio <= 9", data=False)
+    assert result.exit_code == 0
+    assert "size" in result.stdout
+    assert "accuracy needs samples" in result.stderr
+    refused = case.run("--gate", "top1.drop <= 1pp", data=False)
+    assert refused.exit_code == 2
+    assert "add  --data DIR" in refused.stderr
+
+
+def test_a_gate_without_its_source_is_refused_before_the_models_run(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("the models ran")
+
+    monkeypatch.setattr("qtool.compare.judge.compare", never)
+    result = case.run("--gate", "latency.ratio <= 1")
+    assert result.exit_code == 2
+    assert "--latency" in result.stderr
+
+
+def test_json_on_stdout_is_all_of_stdout(case: Case) -> None:
+    result = case.run("--json", "-", "--gate", "top1.drop <= 0.5pp")
+    assert result.exit_code == 1
+    run = json.loads(result.stdout)
+    assert run["scores"]["top1"]["drop"] == pytest.approx(0.1)
+    assert run["gates"][0]["passed"] is False
+
+
+def test_json_in_a_file_is_not_overwritten_without_force(case: Case, tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    assert case.run("--json", str(file)).exit_code == 0
+    assert json.loads(file.read_bytes())["samples"] == 40
+    file.write_text("mine")
+    refused = case.run("--json", str(file))
+    assert refused.exit_code == 2
+    assert "-f" in refused.stderr
+    assert file.read_text() == "mine"
+    assert case.run("--json", str(file), "-f").exit_code == 0
+    assert json.loads(file.read_bytes())["schema"] == 1
+
+
+def test_json_never_replaces_a_model(case: Case) -> None:
+    before = case.candidate.read_bytes()
+    result = case.run("--json", str(case.candidate), "-f")
+    assert result.exit_code == 2
+    assert "is an input" in result.stderr
+    assert case.candidate.read_bytes() == before
+
+
+def test_a_missing_folder_for_json_is_the_machines_fault(case: Case, tmp_path: Path) -> None:
+    assert case.run("--json", str(tmp_path / "none" / "run.json")).exit_code == 5
+
+
+def test_quiet_keeps_the_result_and_failed_gates(case: Case) -> None:
+    result = case.run("-q", "--gate", "top1.drop <= 0.5pp")
+    assert result.exit_code == 1
+    assert "10.00 pp" in result.stdout
+    assert "used 40" not in result.stderr
+    assert "the limit is 0.5 pp" in result.stderr
+    loud = case.run()
+    assert "used 40" in loud.stderr, "quiet lasts for one command"
+
+
+def test_bad_data_is_exit_code_four(case: Case) -> None:
+    np.save(case.data / "labels.npy", np.full(40, 3))
+    result = case.run()
+    assert result.exit_code == 4
+    assert "label 3 is not a class of output 'y'" in result.stderr
+
+
+def test_other_signatures_are_exit_code_three(case: Case, build: Callable[..., Path]) -> None:
+    build("candidate", "m (float[N,3] x) => (float[N,3] z) { z = Identity(x) }")
+    result = case.run()
+    assert result.exit_code == 3
+    assert "different outputs" in result.stderr
+
+
+def test_markup_and_control_characters_in_names_are_shown_as_they_are(
+    tmp_path: Path, case: Case
+) -> None:
+    for path in (case.reference, case.candidate):
+        proto = onnx.load(path)
+        proto.graph.output[0].name = proto.graph.node[-1].output[0] = "[red]y\x1b[2J"
+        onnx.save(proto, path)
+    result = case.run()
+    assert result.exit_code == 0
+    assert "[red]y\\x1b[2J" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+def test_a_pipe_gets_whole_lines(tmp_path: Path, case: Case) -> None:
+    name = "an output whose name is much longer than a terminal is wide, " * 3
+    for path in (case.reference, case.candidate):
+        proto = onnx.load(path)
+        proto.graph.output[0].name = proto.graph.node[-1].output[0] = name
+        onnx.save(proto, path)
+    assert f"{name}  " in case.run().stdout
+
+
+def test_latency_is_measured_on_demand(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qtool.compare.latency.SECONDS", 0.0)
+    result = case.run("--latency", "--gate", "latency.ratio <= 1000")
+    assert result.exit_code == 0
+    assert "latency p90" in result.stdout
+    assert "latency" not in case.run().stdout
+
+
+def test_help_starts_with_an_example() -> None:
+    result = CliRunner().invoke(app, ["compare", "--help"], terminal_width=200)
+    text = " ".join(result.stdout.split())
+    assert (
+        'qtool compare model.onnx model.int8.onnx --data eval --gate "top1.drop <= 0.5pp"' in text
+    )
+    assert text.index("--data eval") < text.index("Arguments")

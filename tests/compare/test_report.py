@@ -1,0 +1,113 @@
+"""Tables and JSON of a comparison."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from qtool.compare import gates
+from qtool.compare.result import Comparison, Latency, OutputComparison, Rate, Score, Size
+from qtool.numeric.bootstrap import Interval
+from qtool.report.json import dumps
+from qtool.report.table import Table, size, tables
+
+FULL = Comparison(
+    Path("model.onnx"),
+    Path("model.int8.onnx"),
+    Size(4_000_000, 1_010_000),
+    samples=256,
+    outputs=(
+        OutputComparison(
+            "logits", "float32", 31.25, 0.9991, 0.5, 0.03, False, 0, 0, 0,
+            Rate(0.9805, Interval(0.96, 0.99), 256), 0.0125,
+        ),
+        OutputComparison(
+            "same", "int64", math.inf, 1.0, 0.0, 0.0, True, 0, 0, 0, None, None
+        ),
+        OutputComparison(
+            "broken", "float32", -math.inf, math.nan, math.inf, math.inf, False, 3, 0, 0, None, None
+        ),
+    ),
+    labelled="logits",
+    scores={
+        "top1": Score(0.91, 0.9, 0.01, Interval(-0.005, 0.02), 256),
+        "mse": Score(1.5, 2.25, 0.75, Interval(-math.inf, math.inf), 256),
+    },
+    latency=Latency(4, 5, 2, 3, 0.5, Interval(0.4, 0.6), "faster", 100, 1, 1),
+    notes=("a note",),
+)  # fmt: skip
+TEXTS = ["top1.drop <= 0.5pp", "size.ratio <= 0.3", "sqnr >= 25dB @warn"]
+RESULTS = gates.judge(map(gates.parse, TEXTS), FULL)
+
+
+def table(title: str) -> Table:
+    return next(t for t in tables(FULL, RESULTS) if t.title == title)
+
+
+def test_rows() -> None:
+    assert table("cost").rows == (
+        ("size", "4.00 MB", "1.01 MB", "0.253", "", ""),
+        ("latency", "4 ms", "2 ms", "0.500", "0.4 to 0.6", "faster"),
+        ("latency p90", "5 ms", "3 ms", "", "", ""),
+    )
+    assert table("accuracy").rows == (
+        ("top1", "91.00 %", "90.00 %", "1.00 pp", "-0.5 to 2 pp", "256"),
+        ("mse", "1.5", "2.25", "0.75", "not known", "256"),
+        ("agreement logits", "", "98.05 %", "", "96 to 99 %", "256"),
+    )
+    assert table("outputs").rows == (
+        ("logits", "31.2 dB", "0.999100", "0.5", "0.03", "0.0125"),
+        ("same", "equal", "1", "0", "0", "-"),
+        ("broken", "-inf dB", "-", "inf", "inf", "-"),
+    )
+    assert table("gates").rows == (
+        ("top1.drop <= 0.5pp", "1 pp", "FAILED, not certain"),
+        ("size.ratio <= 0.3", "0.2525", "passed"),
+        ("sqnr >= 25dB @warn", "-inf dB", "failed, a warning"),
+    )
+
+
+def test_each_row_has_a_cell_for_each_column_in_ascii() -> None:
+    for each in tables(FULL, RESULTS):
+        for row in each.rows:
+            assert len(row) == len(each.header)
+            assert "".join(row).isascii()
+
+
+def test_without_data_there_is_only_the_cost() -> None:
+    bare = Comparison(Path("a"), Path("b"), Size(2, 1))
+    assert [t.title for t in tables(bare)] == ["cost"]
+
+
+def test_sizes() -> None:
+    assert [size(n) for n in (0, 999, 1000, 12_345, 2_500_000_000)] == [
+        "0 B", "999 B", "1.0 kB", "12.3 kB", "2,500.00 MB",
+    ]  # fmt: skip
+
+
+def test_json_is_strict_and_whole() -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    run = json.loads(dumps(FULL, RESULTS), parse_constant=refuse)
+    assert run["schema"] == 1
+    assert run["samples"] == 256
+    assert run["outputs"][0]["agreement"] == {
+        "value": 0.9805,
+        "interval": {"low": 0.96, "high": 0.99},
+        "n": 256,
+    }
+    assert [o["sqnr_db"] for o in run["outputs"]] == [31.25, None, None]
+    assert [o["identical"] for o in run["outputs"]] == [False, True, False]
+    assert run["scores"]["mse"]["interval"] == {"low": None, "high": None}
+    assert run["latency"]["verdict"] == "faster"
+    assert run["gates"][0] == {
+        "gate": "top1.drop <= 0.5pp",
+        "metric": "top1.drop",
+        "value": 0.01,
+        "limit": 0.005,
+        "passed": False,
+        "level": "error",
+        "certain": False,
+    }
