@@ -1,0 +1,53 @@
+"""The `qtool` command: one typer app with a row per command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+import typer
+
+from qtool.cli.boundary import ErrorBoundary
+from qtool.cli.calibrate import calibrate
+from qtool.cli.compare import compare
+from qtool.cli.data import data
+from qtool.cli.doctor import doctor
+from qtool.cli.inspect import inspect
+from qtool.cli.quantize import quantize
+
+app = typer.Typer(
+    cls=ErrorBoundary,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Quantize saved ONNX models: smaller and faster without becoming worse.",
+)
+
+# Heavy modules are imported inside the commands: `qtool --help` answers at once.
+COMMANDS: dict[Callable[..., None], str] = {
+    quantize: "Make a smaller, faster model.",
+    calibrate: "Measure activation ranges once, use them many times.",
+    compare: "Accuracy, size and speed against the original; gates for CI.",
+    inspect: "What is in a model, what can be quantized and what not, and why.",
+    data: "What would be fed to a model; runs nothing.",
+    doctor: "Versions, CPU, extras.",
+}
+for command, summary in COMMANDS.items():
+    app.command(short_help=summary)(command)
+
+
+def main() -> None:
+    """Run the command line; the console script points here."""
+    try:
+        app(prog_name="qtool")
+    finally:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:  # nobody reads any more; Python would flush and complain again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

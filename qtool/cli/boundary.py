@@ -1,0 +1,60 @@
+"""Where an error becomes one message and an exit code, under `CliRunner` too."""
+
+from __future__ import annotations
+
+import signal
+import traceback
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from qtool.errors import QtoolError
+
+
+class ErrorBoundary(TyperGroup):
+    """A command group that turns our errors into a message: what, why, fix."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except QtoolError as error:
+            _show(error)
+            raise typer.Exit(error.exit_code) from error
+        except MemoryError as error:
+            typer.echo("error: out of memory", err=True)
+            raise typer.Exit(5) from error
+        except BrokenPipeError as error:  # `| head` has seen enough
+            raise typer.Exit(128 + signal.SIGPIPE) from error
+        except Exception as error:
+            if type(error).__module__.startswith("typer"):  # its own way to exit
+                raise
+            crash = Path.cwd() / "crash-qtool.txt"
+            text = "".join(traceback.format_exception(error))
+            try:
+                crash.write_text(text, encoding="utf-8", errors="backslashreplace")
+                where = f"the details are in {crash}"
+            except OSError:
+                where = text
+            typer.echo(
+                f"error: a bug in qtool: {type(error).__name__}: {error}\n  {where}", err=True
+            )
+            raise typer.Exit(70) from error
+
+
+def _show(error: QtoolError) -> None:
+    from qtool.cli import console
+
+    typer.echo(f"error: {printable(error.what)}", err=True)
+    for line in error.why.splitlines():
+        typer.echo(f"  {printable(line)}", err=True)
+    if error.fix:
+        typer.echo(f"  fix: {printable(error.fix)}", err=True)
+    if console.verbose:
+        typer.echo("".join(traceback.format_exception(error)), err=True)
+
+
+def printable(text: str) -> str:
+    """The text without control characters, so that a name in a file cannot steer the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else c.__repr__()[1:-1] for c in text)

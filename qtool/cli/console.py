@@ -1,0 +1,82 @@
+"""The terminal: results on stdout, all else on stderr, progress that suits where it is shown."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """`| head` has seen enough: end as a shell's own tools do (rich would exit with 1)."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE)
+
+
+# soft_wrap: paths are never broken across lines.
+out = _Console(soft_wrap=True, highlight=False)
+err = _Console(soft_wrap=True, highlight=False, stderr=True)
+verbose = False  # tracebacks under errors
+
+
+def configure(*, quiet: bool = False, more: bool = False) -> None:
+    """Set what -q and -v ask for."""
+    global verbose
+    err.quiet, verbose = quiet, more
+
+
+@contextmanager
+def progress(description: str, unit: str = "samples") -> Iterator[Callable[[int, int], None]]:
+    """Yield `step(done, total)`: a live bar on a terminal, a line every 10 s or 10 % elsewhere."""
+    if err.quiet:
+        yield lambda done, total: None
+    elif sys.stderr.isatty():
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(unit),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=err, transient=True) as bar:
+            task = bar.add_task(description, total=None, rate="")
+            start = time.monotonic()
+
+            def step(done: int, total: int) -> None:
+                rate = done / max(time.monotonic() - start, 1e-9)
+                bar.update(task, completed=done, total=total, rate=f"{rate:.0f}/s")
+
+            yield step
+    else:
+        yield _plain(description, unit)
+
+
+def _plain(description: str, unit: str) -> Callable[[int, int], None]:
+    shown_at = time.monotonic()
+    shown_share = 0.0
+
+    def step(done: int, total: int) -> None:
+        nonlocal shown_at, shown_share
+        share = done / max(total, 1)
+        if (share - shown_share >= 0.1 and time.monotonic() - shown_at >= 1) or (
+            time.monotonic() - shown_at >= 10
+        ):
+            shown_at, shown_share = time.monotonic(), share
+            err.print(f"{description}: {done} of {total} {unit}")
+
+    return step

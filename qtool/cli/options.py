@@ -1,0 +1,106 @@
+"""Options that several commands share: one name, one meaning, one default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from qtool.data import Dataset
+    from qtool.recipe import Recipe
+    from qtool.signature import Signature
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.")]
+Bits = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Bits of weights (2 to 8, 16); 8 quantizes activations too."),
+]
+SchemeText = Annotated[
+    str | None,
+    typer.Option(metavar="S", help="The exact form: w8a8, w8, w4b32, w8ca16, float."),
+]
+Method = Annotated[
+    str | None, typer.Option(help="How ranges are found: minmax, percentile or mse (default).")
+]
+Samples = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Use at most this many (256).")
+]
+Seed = Annotated[int | None, typer.Option(metavar="N", help="Chooses which samples (0).")]
+BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Samples in one run.")]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help="Only these nodes: glob on names, op:Conv, re:…"),
+]
+Exclude = Annotated[
+    list[str] | None, typer.Option(metavar="PATTERN", help="Keep these nodes in float.")
+]
+Tensor = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN=SCHEME", help="Another scheme for these nodes."),
+]
+RecipeFile = Annotated[
+    Path | None, typer.Option("--recipe", metavar="FILE", help="Choices from a TOML file.")
+]
+TargetName = Annotated[str, typer.Option("--target", help="The runtime to be fast on.")]
+Threads = Annotated[int, typer.Option(min=0, metavar="N", help="0: all cores.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite an existing output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the result and errors.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More detail, and tracebacks.")]
+
+
+def recipe_from(
+    file: Path | None,
+    *,
+    bits: int | None = None,
+    scheme: str | None = None,
+    with_data: bool = True,
+    method: str | None = None,
+    samples: int | None = None,
+    seed: int | None = None,
+    include: list[str] | None = None,
+    exclude: list[str] | None = None,
+    tensor: list[str] | None = None,
+) -> Recipe:
+    """Command line over recipe over defaults.
+
+    --bits N is w<N>a8 with data (8 bits and fewer; w16a16 for 16) and w<N> without.
+    """
+    from qtool.errors import UsageError
+    from qtool.recipe import Recipe, Rule, load_recipe
+
+    recipe = load_recipe(file) if file else Recipe()
+    if bits is not None and scheme is not None:
+        raise UsageError("--bits and --scheme are both given", fix="keep one of them")
+    if bits is not None:
+        scheme = f"w{bits}a{max(bits, 8)}" if with_data else f"w{bits}"
+    changes: dict[str, object] = {
+        "scheme": scheme, "method": method, "samples": samples, "seed": seed,
+    }  # fmt: skip
+    recipe = recipe.model_copy(update={k: v for k, v in changes.items() if v is not None})
+    rules = list(recipe.rules)
+    if include:
+        rules += [Rule(match="*", scheme="float")]
+        rules += [Rule(match=pattern, scheme=recipe.scheme) for pattern in include]
+    for item in tensor or ():
+        pattern, equals, text = item.rpartition("=")
+        if not equals:
+            raise UsageError(f"--tensor {item!r}", "the form is PATTERN=SCHEME")
+        rules.append(Rule(match=pattern, scheme=text))
+    rules += [Rule(match=pattern, scheme="float") for pattern in exclude or ()]
+    return recipe.model_copy(update={"rules": tuple(rules)}).checked()
+
+
+def open_chosen(path: Path, signature: Signature, recipe: Recipe) -> Dataset:
+    """The samples that a recipe chooses from a data folder."""
+    from qtool.cli.console import err
+    from qtool.data import open_dataset
+
+    data = open_dataset(path, signature, recipe.data).choose(recipe.samples, recipe.seed)
+    if len(data) < _FEW:
+        err.print(f"note: {len(data)} samples are few; ranges settle from about {_FEW} on")
+    return data
+
+
+_FEW = 32

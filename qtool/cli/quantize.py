@@ -1,0 +1,119 @@
+"""`qtool quantize`: from a model to a smaller, faster model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qtool.cli import options as o
+
+if TYPE_CHECKING:
+    from qtool.calibrate.file import Calibration
+    from qtool.verify import Feeds
+    from qtool.workflow import Job
+
+
+def quantize(
+    model: o.Model,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="(<stem>.int8.onnx beside the model)"),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Samples to measure activations on.")
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="From qtool calibrate, in place of --data.")
+    ] = None,
+    bits: o.Bits = None,
+    scheme: o.SchemeText = None,
+    method: o.Method = None,
+    samples: o.Samples = None,
+    seed: o.Seed = None,
+    batch_size: o.BatchSize = 1,
+    include: o.Include = None,
+    exclude: o.Exclude = None,
+    tensor: o.Tensor = None,
+    recipe: o.RecipeFile = None,
+    save_recipe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the choices down as TOML.")
+    ] = None,
+    target: o.TargetName = "cpu",
+    threads: o.Threads = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan; write and measure nothing.")
+    ] = False,
+    allow_empty: Annotated[bool, typer.Option("--allow-empty")] = False,
+    allow_larger: Annotated[bool, typer.Option("--allow-larger")] = False,
+    force: o.Force = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """qtool quantize model.onnx --data calib
+
+    Make a model smaller and faster. With data, weights and activations become integers; without,
+    only the weights are stored as integers.
+    """
+    from qtool import workflow
+    from qtool.cli import show
+    from qtool.cli.console import configure, out
+    from qtool.files import atomic_write, check_output
+    from qtool.target import load_target
+
+    configure(quiet=quiet, more=verbose)
+    measured = data is not None or calibration is not None
+    chosen = o.recipe_from(
+        recipe, bits=bits, scheme=scheme, with_data=measured, method=method,
+        samples=samples, seed=seed, include=include, exclude=exclude, tensor=tensor,
+    )  # fmt: skip
+    if not measured:
+        chosen = chosen.weights_only()
+    job = workflow.open_job(model, chosen, load_target(target), threads=threads)
+    output = output or model.with_name(f"{model.stem}.{chosen.suffix()}.onnx")
+    if not dry_run:
+        check_output(output, force=force, inputs=[model])
+    if save_recipe is not None:
+        check_output(save_recipe, force=force, inputs=[model])
+    show.headline(job, measured)
+    if dry_run:
+        show.plan(workflow.dry_run(job), job)
+        return
+    found, feeds = _measured(job, data, calibration, batch_size)
+    quantized = workflow.build(job, found)
+    show.summary(quantized.plan, job, verbose=verbose)
+    written = workflow.write(
+        job, quantized, output, feeds,
+        force=force, allow_empty=allow_empty, allow_larger=allow_larger,
+    )  # fmt: skip
+    if save_recipe is not None:
+        atomic_write(save_recipe, chosen.toml().encode(), force=force)
+    show.written(output, written, out)
+
+
+def _measured(
+    job: Job, data: Path | None, calibration: Path | None, batch_size: int
+) -> tuple[Calibration | None, Feeds | None]:
+    """The statistics, from the file or from the data, and the first sample where there is one."""
+    from qtool import workflow
+    from qtool.calibrate.file import load
+    from qtool.cli import show
+    from qtool.cli.console import progress
+
+    found = load(calibration) if calibration is not None else None
+    if data is None:
+        workflow.check_preparation(job, None)
+        return found, None
+    chosen = o.open_chosen(data, job.signature, job.recipe)
+    job.signature.check_batches(batch_size, len(chosen))
+    feeds = next(chosen.batches(batch_size))
+    workflow.check_preparation(job, feeds)
+    if found is not None:
+        workflow.require_same_data(found, chosen)
+        return found, feeds
+    if job.sites.sources:
+        with progress("measuring ranges") as step:
+            found, fed = workflow.measure(job, chosen, batch_size=batch_size, step=step)
+        show.used(chosen, fed)
+    return found, feeds

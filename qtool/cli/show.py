@@ -1,0 +1,149 @@
+"""How plans and results look on a terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from qtool.cli.boundary import printable
+from qtool.cli.console import err, out
+from qtool.data import Dataset
+from qtool.data.fed import Fed
+from qtool.inspect import Running
+from qtool.plan.plan import Plan
+from qtool.workflow import Job, Quantized, Written
+
+
+def size(count: int) -> str:
+    """Bytes as a person reads them; 1 kB is 1,000 bytes."""
+    if count < 1000:
+        return f"{count} B"
+    return f"{count / 1e3:,.1f} kB" if count < 1e6 else f"{count / 1e6:,.2f} MB"
+
+
+def table(*header: str) -> Table:
+    """A table in the one style we have; cells are given as Text, so no name is read as markup."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in header:
+        made.add_column(name, overflow="fold")
+    return made
+
+
+def row(made: Table, *cells: object) -> None:
+    """Add a row of plain text."""
+    made.add_row(*(Text(printable(str(cell))) for cell in cells))
+
+
+def headline(job: Job, measured: bool) -> None:
+    """The first line: what will be done, in full."""
+    kind = "weights and activations" if job.sites.sources else "weights only"
+    why = "" if measured or job.sites.sources else ", since no --data or --calibration is given"
+    scheme = job.recipe.scheme_in_full()
+    _say(f"{job.path.name}: {kind} ({scheme}) for {job.target.name}{why}")
+    for note in job.notes:
+        _say(f"note: {note}")
+
+
+def used(data: Dataset, fed: Mapping[str, Fed]) -> None:
+    """What was fed."""
+    _say(data.describe(fed))
+
+
+def summary(plan: Plan, job: Job, *, verbose: bool = False) -> None:
+    """How much became integers, and what stays float and why, grouped by reason."""
+    counted = Counter(plan.schemes.values())
+    _say(f"quantized {len(plan.schemes)} layers: {_counts(counted)}")
+    if not plan.skipped or not (plan.activations or verbose):
+        return  # weights only: whatever has no weights was never meant
+    _say(f"left in float: {len(plan.skipped)} nodes")
+    for reason, operators in _by_reason(plan.skipped, job):
+        _say(f"  {operators.total():4} {reason}: {_counts(operators)}")
+    if verbose:
+        for name, reason in plan.skipped.items():
+            _say(f"  {name}: {reason}")
+
+
+def plan(quantized: Quantized, job: Job) -> None:
+    """The whole plan, for --dry-run."""
+    made = table("node", "becomes", "activation", "weight")
+    for (node, _), weight in quantized.plan.weights.items():
+        cells = weight.params.granularity, weight.encoding
+        scheme = quantized.plan.schemes[node]
+        row(made, node, scheme, _input_type(quantized.plan, job, node), f"{cells[0]}, {cells[1]}")
+    out.print(made)
+    if quantized.plan.skipped:
+        made = table("in float", "because")
+        for name, reason in quantized.plan.skipped.items():
+            row(made, name, reason)
+        out.print(made)
+    before, after = job.path.stat().st_size, len(quantized.data)
+    ratio = after / before
+    out.print(f"{size(before)} would become about {size(after)} ({ratio:.3f} of the size)")
+
+
+def written(path: Path, done: Written, console: Console) -> None:
+    """The last line."""
+    note = "" if done.run else "; loaded, not run: the original does not run on a probe"
+    ratio = done.after / done.before
+    text = f"Wrote {path} ({size(done.after)}, {ratio:.3f} of {size(done.before)}{note})"
+    console.print(printable(text), markup=False)
+    if done.after > done.before:
+        _say(f"warning: the result is larger than the model by {size(done.after - done.before)}")
+
+
+def _input_type(found: Plan, job: Job, node: str) -> str:
+    reads = next((n.inputs[0] for n in job.model.graph if n.name == node), None)
+    tensor = found.activations.get((reads.name or "") if reads is not None else "")
+    return str(tensor.params.type) if tensor else "float"
+
+
+def _by_reason(skipped: Mapping[str, str], job: Job) -> list[tuple[str, Counter[str]]]:
+    """Reason -> operators and how often, the most frequent reason first."""
+    operators = {node.name: node.op_type for node in job.model.graph.all_nodes()}
+    groups: dict[str, Counter[str]] = {}
+    for name, reason in skipped.items():
+        groups.setdefault(reason, Counter())[operators.get(name, "?")] += 1
+    return sorted(groups.items(), key=lambda group: -group[1].total())
+
+
+def _counts(counted: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counted.most_common()) or "none"
+
+
+def _say(text: str) -> None:
+    err.print(printable(text), markup=False)
+
+
+def running(found: Running) -> None:
+    """The optimized graph: integer, float, and the conversions that are left over."""
+    made = table("runs in", "nodes", "")
+    groups = {"integers": found.integer, "float": found.floating, "Q/DQ left": found.conversions}
+    for name, group in groups.items():
+        listed = ", ".join(f"{count} {op}" for op, count in group.items())
+        row(made, name, sum(group.values()), listed)
+    out.print(made)
+
+
+def prospects(job: Job, *, verbose: bool) -> None:
+    """What quantize would make of the model with data, and without."""
+    made = table("with data", "nodes", "")
+    static = [site for site in job.sites.weights if site.static]
+    stored = [site for site in job.sites.weights if not site.static]
+    row(made, "integer layers", len(static), _counts(Counter(str(s.scheme) for s in static)))
+    if stored:
+        row(made, "weights only", len(stored), "no integer kernel; the weights are still stored")
+    row(made, "quantized tensors", len(job.sites.activations), "")
+    for reason, operators in _by_reason(job.sites.skipped, job):
+        row(made, "float", operators.total(), f"{reason}: {_counts(operators)}")
+    out.print(made)
+    if verbose:
+        made = table("node", "stays float because")
+        for name, reason in job.sites.skipped.items():
+            row(made, name, reason)
+        out.print(made)

@@ -1,0 +1,108 @@
+"""`qtool calibrate`, and what `quantize --calibration` refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from safetensors import safe_open
+from typer.testing import Result
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def calib(qtool: Run, cnn: Path) -> Path:
+    path = cnn / "model.calib"
+    result = qtool("calibrate", cnn / "model.onnx", "--data", cnn / "calib", "-o", path)
+    assert result.exit_code == 0, result.stderr
+    return path
+
+
+def test_the_file_says_what_it_was_made_from(calib: Path) -> None:
+    with safe_open(calib, framework="numpy") as file:
+        header = json.loads(file.metadata()["qtool"])
+    assert header["format"] == 1
+    assert header["samples"] == 256
+    assert len(header["model"]) == len(header["data"]) == 64
+    assert set(header["versions"]) == {"qtool", "onnx", "onnxruntime", "python"}
+
+
+def test_two_runs_give_the_same_file(qtool: Run, cnn: Path, calib: Path) -> None:
+    again = cnn / "again.calib"
+    qtool("calibrate", cnn / "model.onnx", "--data", cnn / "calib", "-o", again)
+    assert again.read_bytes() == calib.read_bytes()
+
+
+def test_batches_and_the_order_of_files_do_not_change_the_statistics(
+    qtool: Run, cnn: Path, calib: Path
+) -> None:
+    with safe_open(calib, framework="numpy") as one:
+        counts = one.get_tensor("0.counts")
+    other = cnn / "batched.calib"
+    qtool("calibrate", cnn / "model.onnx", "--data", cnn / "calib", "-o", other,
+          "--batch-size", 16)  # fmt: skip
+    with safe_open(other, framework="numpy") as many:
+        np.testing.assert_array_equal(many.get_tensor("0.counts"), counts)
+
+
+def test_another_model_is_refused(qtool: Run, cnn: Path, calib: Path) -> None:
+    mobile = cnn.parents[0] / "other.onnx"
+    source = Path(__file__).parents[2] / "sample_models" / "digits_mobile" / "model.onnx"
+    mobile.write_bytes(source.read_bytes())
+    result = qtool("quantize", mobile, "--calibration", calib)
+    assert result.exit_code == 4
+    assert "another model" in result.stderr
+
+
+def test_other_data_is_refused_where_data_is_given(qtool: Run, cnn: Path, calib: Path) -> None:
+    result = qtool("quantize", cnn / "model.onnx", "--calibration", calib, "--data", cnn / "eval")
+    assert result.exit_code == 2
+    assert "fingerprints differ" in result.stderr
+    same = qtool("quantize", cnn / "model.onnx", "--calibration", calib, "--data", cnn / "calib")
+    assert same.exit_code == 0, same.stderr
+
+
+def test_an_edit_is_noticed(qtool: Run, cnn: Path, calib: Path) -> None:
+    with safe_open(calib, framework="numpy") as file:
+        metadata = file.metadata()
+        arrays = {key: file.get_tensor(key) for key in list(file.keys())}
+    arrays["0.range"] = arrays["0.range"] * 2
+    calib.write_bytes(safetensors.numpy.save(arrays, metadata))
+    result = qtool("quantize", cnn / "model.onnx", "--calibration", calib)
+    assert result.exit_code == 4
+    assert "damaged or was edited" in result.stderr
+
+
+def test_every_flipped_byte_is_noticed(qtool: Run, cnn: Path, calib: Path) -> None:
+    good = calib.read_bytes()
+    for position in np.random.default_rng(0).integers(0, len(good), 40):
+        bad = bytearray(good)
+        bad[position] ^= 0x10
+        calib.write_bytes(bytes(bad))
+        result = qtool("quantize", cnn / "model.onnx", "--calibration", calib)
+        assert result.exit_code == 4, (position, result.stdout, result.stderr)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not at all", b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "]
+)
+def test_what_is_no_calibration_file_is_named(qtool: Run, cnn: Path, content: bytes) -> None:
+    path = cnn / "x.calib"
+    path.write_bytes(content)
+    result = qtool("quantize", cnn / "model.onnx", "--calibration", path)
+    assert result.exit_code == 4
+    assert "is not a calibration file" in result.stderr
+
+
+def test_a_recipe_that_needs_more_tensors_says_so(qtool: Run, cnn: Path) -> None:
+    path = cnn / "part.calib"
+    qtool("calibrate", cnn / "model.onnx", "--data", cnn / "calib", "-o", path,
+          "--exclude", "op:Gemm")  # fmt: skip
+    result = qtool("quantize", cnn / "model.onnx", "--calibration", path)
+    assert result.exit_code == 4
+    assert "does not cover" in result.stderr

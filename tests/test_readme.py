@@ -1,0 +1,57 @@
+"""The README's commands run, and print what it says they print, numbers aside."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks() -> list[tuple[str, list[str]]]:
+    """(command, lines of output) of each `$ command` in a console block."""
+    found: list[tuple[str, list[str]]] = []
+    for block in re.findall(r"```console\n(.*?)\n```", README, flags=re.S):
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                found.append((line[2:], []))
+            else:
+                found[-1][1].append(line)
+    return found
+
+
+def masked(lines: list[str]) -> list[str]:
+    """Words of each line, digits masked: scores move with the CPU's instruction set."""
+    # How often progress shows depends on the machine's speed.
+    lines = [line for line in lines if not re.match(r"(comparing|measuring ranges): ", line)]
+    words = [re.sub(r"-?\d[\d.,]*", "N", line) for line in lines]
+    words = [" ".join(re.sub(r"─+", "", line).split()) for line in words]
+    return [line for line in words if line]
+
+
+def test_the_tour_runs_and_prints_what_it_shows(tmp_path: Path) -> None:
+    (tmp_path / "sample_models").symlink_to(ROOT / "sample_models")
+    bin_folder = str(Path(sys.executable).parent)
+    env = {**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}", "COLUMNS": "80"}
+    tour = blocks()
+    assert len(tour) >= 8
+    for command, shown in tour:
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=tmp_path, env=env, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{command}\n{done.stdout}"
+        assert masked(done.stdout.splitlines()) == masked(shown), command
+
+
+def test_the_first_line_quantizes_and_both_lines_are_single_commands() -> None:
+    start = README.split("## Start")[1].split("## Tour")[0]
+    lines = [line.strip() for line in start.splitlines() if line.startswith("    ")]
+    assert len(lines) == 2
+    arguments = lines[0].split("qtool ", 1)[1]
+    assert arguments.startswith("quantize sample_models/")
+    assert lines[1].endswith("pytest")
