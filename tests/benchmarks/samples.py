@@ -1,0 +1,64 @@
+"""Static W8A8 of the sample models over calibration seeds: points lost, agreement, SQNR.
+
+python tests/benchmarks/samples.py [--seeds 5] [--samples 200]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from qtool import workflow
+from qtool.compare.judge import compare
+from qtool.data import open_dataset
+from qtool.numeric.ranges import METHODS
+from qtool.recipe import Recipe
+from qtool.target import load_target
+
+SAMPLES = Path(__file__).parents[2] / "sample_models"
+MODELS = ("digits_cnn", "digits_mobile", "text_transformer")
+
+
+def one(name: str, recipe: Recipe, folder: Path) -> tuple[float, float, float, float]:
+    """Points lost, agreement in percent, SQNR in dB, size ratio, judged on all of eval/."""
+    path = SAMPLES / name / "model.onnx"
+    job = workflow.open_job(path, recipe, load_target("cpu"))
+    data = open_dataset(SAMPLES / name / "calib", job.signature)
+    chosen = data.choose(recipe.samples, recipe.seed)
+    calibration, _ = workflow.measure(job, chosen)
+    output = folder / f"{name}.onnx"
+    workflow.write(job, workflow.build(job, calibration), output, None, force=True)
+    found = compare(path, output, open_dataset(SAMPLES / name / "eval", job.signature))
+    logits = found.outputs[0]
+    assert logits.agreement is not None and logits.sqnr_db is not None
+    lost = found.scores["top1"].drop * 100
+    return lost, logits.agreement.value * 100, logits.sqnr_db, found.size.ratio
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--samples", type=int, default=200, help="of the calibration folder")
+    options = parser.parse_args()
+    print(f"{'model':18}{'method':12}{'transforms':12}{'points lost':>12}{'agreement':>11}"
+          f"{'worst':>8}{'SQNR':>7}{'size':>7}")  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        for name in MODELS:
+            for method in METHODS:
+                for transforms in (("equalize",), ()):
+                    rows = np.array([
+                        one(name, Recipe(method=method, transforms=transforms, seed=seed,
+                                         samples=options.samples), Path(folder))
+                        for seed in range(options.seeds)
+                    ])  # fmt: skip
+                    lost, agreement, sqnr, ratio = rows.mean(axis=0)
+                    cells = f"{lost:12.2f}{agreement:11.2f}{rows[:, 1].min():8.2f}"
+                    listed = ",".join(transforms) or "-"
+                    print(f"{name:18}{method:12}{listed:12}{cells}{sqnr:7.1f}{ratio:7.3f}")
+
+
+if __name__ == "__main__":
+    main()
