@@ -11,7 +11,7 @@ from qtool.errors import UsageError, did_you_mean
 from qtool.numeric.types import IntType
 
 Kernel = Literal["closed", "open", "moves"]
-Encoding = Literal["dq", "cast-mul"]
+Encoding = Literal["dq", "cast-mul", "cast-dq"]
 
 
 @dataclass(frozen=True)

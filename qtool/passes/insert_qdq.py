@@ -1,13 +1,15 @@
 """The rewrite: carries out a plan, and decides nothing.
 
 activation  x -> QuantizeLinear -> DequantizeLinear -> the readers that the plan names
-weight      W -> integers -> DequantizeLinear -> its node      (or Cast -> Mul)
+weight      W -> integers -> DequantizeLinear -> its node
+            (or Cast -> DequantizeLinear, or Cast -> Mul)
 bias        b -> int32    -> DequantizeLinear -> its node
 """
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import ml_dtypes
@@ -101,17 +103,25 @@ class InsertQDQ(ir.passes.InPlacePass):
         if plan.encoding == "cast-mul":
             outputs = self._cast_mul(plan, stored)
         else:
-            params = self._params(plan.tensor, plan.params, keep_zero=plan.zero_point)
-            attributes = _attributes(plan.params)
-            outputs = [
-                self._node("DequantizeLinear", [stored, *params], attributes, f"{plan.tensor}_dq")
-            ]
+            outputs = self._dequantize(plan, stored)
         self._graph.insert_before(node, outputs)
         result = outputs[-1].outputs[0]
         result.type, result.shape = value.type, value.shape
         node.replace_input_with(position, result)
         if not value.uses() and not value.is_graph_output():
             del self._graph.initializers[value.name or ""]
+
+    def _dequantize(self, plan: WeightPlan, stored: ir.Value) -> list[ir.Node]:
+        """DequantizeLinear, behind a Cast to 8 bits where the kernels take no narrower codes."""
+        nodes, params = [], plan.params
+        if plan.encoding == "cast-dq":
+            params = replace(params, type=IntType(8, params.type.signed))
+            to = {"to": int(ir.DataType[params.type.onnx_name.upper()])}
+            nodes.append(self._node("Cast", [stored], to, f"{plan.tensor}_cast"))
+            stored = nodes[0].outputs[0]
+        inputs = [stored, *self._params(plan.tensor, params, keep_zero=plan.zero_point)]
+        name = f"{plan.tensor}_dq"
+        return [*nodes, self._node("DequantizeLinear", inputs, _attributes(params), name)]
 
     def _cast_mul(self, plan: WeightPlan, stored: ir.Value) -> list[ir.Node]:
         """(cast(q) - zero_point) * scale, which the runtime folds once, when it loads."""

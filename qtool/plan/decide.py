@@ -34,7 +34,7 @@ def decide(model: ir.Model, sites: Sites, ranges: Mapping[str, Histogram], targe
     for place in sites.weights:
         node = nodes[place.node]
         weight = _decide_weight(node, place, plan)
-        encoding = "dq" if place.static else _encoding(node, weight, target)
+        encoding = _static_encoding(weight) if place.static else _encoding(node, weight, target)
         plan.weights[place.node, place.position] = WeightPlan(
             place.tensor, weight, encoding, node.op_type in target.needs_zero_point
         )
@@ -44,6 +44,12 @@ def decide(model: ir.Model, sites: Sites, ranges: Mapping[str, Histogram], targe
         if place.static:
             _decide_bias(node, weight, plan)
     return plan
+
+
+def _static_encoding(weight: QParams) -> Encoding:
+    """Integer kernels take int8: narrower codes are widened once, when the runtime loads."""
+    narrow = weight.type.container < 8 and not isinstance(weight.granularity, PerBlock)
+    return "cast-dq" if narrow else "dq"
 
 
 def _encoding(node: ir.Node, weight: QParams, target: Target) -> Encoding:

@@ -1,4 +1,4 @@
-"""Constant Gemm weights are turned once, here."""
+"""Constant Gemm weights are turned, and biases spread, once, here."""
 
 from __future__ import annotations
 
@@ -53,3 +53,25 @@ def test_what_stays(node: str) -> None:
         f"g (float[6,6] x) => (float y) {{ y = {node} }}", extra='"other": 1', w=weight(6, 6)
     )
     assert not GemmLayout()(model).modified
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (1, 4)])
+def test_a_bias_becomes_a_row(shape: tuple[int, ...]) -> None:
+    graph = "g (float[3,6] x) => (float[3,4] y) { y = Gemm(x, w, b) }"
+    before = build(graph, w=weight(6, 4), b=normal(*shape))
+    after = GemmLayout()(before.clone()).model
+    bias = after.graph.node(0).inputs[2]
+    assert bias is not None and bias.shape is not None
+    assert bias.shape.numpy() == (4,)
+    assert_same_function(before, after, x=X)
+
+
+@pytest.mark.parametrize("shape", [(4,), (3, 4), (3, 1)])
+def test_a_bias_that_stays(shape: tuple[int, ...]) -> None:
+    graph = "g (float[3,6] x) => (float[3,4] y) { y = Gemm(x, w, b) }"
+    assert not GemmLayout()(build(graph, w=weight(6, 4), b=normal(*shape))).modified
+
+
+def test_a_square_column_is_no_row() -> None:
+    graph = "g (float[4,6] x) => (float[4,4] y) { y = Gemm(x, w, b) }"
+    assert not GemmLayout()(build(graph, w=weight(6, 4), b=normal(4, 1))).modified

@@ -1,0 +1,112 @@
+"""Each row of targets/cpu.toml, looked for in the graph as onnxruntime will run it.
+
+A failure here says that this onnxruntime no longer fuses what an older one did (or the reverse).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+from qtool.errors import UsageError
+from qtool.ops import OPS
+from qtool.recipe import Recipe
+from qtool.runtime import Session
+from qtool.target import available, load_target
+from tests.cases import CASES, quantized
+from tests.models import normal
+
+CPU = load_target("cpu")
+SAMPLES = normal(16, 4, 8, 8, seed=20)
+MOVED = {"uint8", "int8"}
+
+
+def as_run(data: bytes, path: Path) -> onnx.ModelProto:
+    """The graph with the runtime's kernels in it."""
+    Session(data, threads=1, optimized=path)
+    return onnx.shape_inference.infer_shapes(onnx.load(path))
+
+
+def types(graph: onnx.GraphProto) -> dict[str, str]:
+    """Value name -> element type, also for the integers of kernels that onnx does not know."""
+    found = {t.name: onnx.TensorProto.DataType.Name(t.data_type).lower() for t in graph.initializer}
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        kind = value.type.tensor_type.elem_type
+        found[value.name] = onnx.TensorProto.DataType.Name(kind).lower()
+    for node in graph.node:
+        if node.op_type == "QuantizeLinear" or node.op_type.startswith("QLinear"):
+            found[node.output[0]] = "uint8"
+    return found
+
+
+@pytest.mark.parametrize("operator", CPU.integer)
+def test_the_integer_kernel_is_there(operator: str, tmp_path: Path) -> None:
+    path = CASES[operator].save(tmp_path / "model.onnx")
+    graph = as_run(quantized(path, Recipe(), SAMPLES).data, tmp_path / "optimized.onnx").graph
+    operators = [node.op_type for node in graph.node]
+    # Q and DQ only at the borders: one for the input, at most one for the output
+    assert operators.count("QuantizeLinear") == 1
+    assert operators.count("DequantizeLinear") <= 1
+    assert "QuantizeLinear" in operators[:2]
+    if CPU.integer[operator] == "moves":
+        kinds = types(graph)
+        moving = [n for n in graph.node if n.op_type in (operator, f"Nhwc{operator}")]
+        assert moving
+        for node in moving:
+            assert kinds.get(node.input[0], "uint8") in MOVED
+            assert "float" not in {kinds.get(name, "uint8") for name in node.output}
+    else:
+        assert operator not in operators
+
+
+@pytest.mark.parametrize("operator", [n for n, kernel in CPU.integer.items() if kernel == "open"])
+def test_open_kernels_end_in_float(operator: str, tmp_path: Path) -> None:
+    path = CASES[operator].save(tmp_path / "model.onnx")
+    graph = as_run(quantized(path, Recipe(), SAMPLES).data, tmp_path / "optimized.onnx").graph
+    operators = [node.op_type for node in graph.node]
+    assert operator not in operators
+    assert "DequantizeLinear" not in operators
+    assert types(graph)["y"] == "float"
+
+
+@pytest.mark.parametrize("operator", ["Conv", "Gemm", "MatMul"])
+@pytest.mark.parametrize("scheme", ["w4a8", "w2a8", "w3a8"])
+def test_narrow_weights_reach_the_integer_kernels_too(
+    operator: str, scheme: str, tmp_path: Path
+) -> None:
+    path = CASES[operator].save(tmp_path / "model.onnx")
+    data = quantized(path, Recipe(scheme=scheme), SAMPLES).data
+    operators = [n.op_type for n in as_run(data, tmp_path / "optimized.onnx").graph.node]
+    assert operator not in operators
+    assert "Cast" not in operators
+
+
+@pytest.mark.parametrize("operator", CPU.weights)
+@pytest.mark.parametrize("scheme", ["w8", "w4b32", "w2b32", "w8u"])
+def test_weights_alone_are_fused_or_folded(operator: str, scheme: str, tmp_path: Path) -> None:
+    path = CASES[operator].save(tmp_path / "model.onnx")
+    data = quantized(path, Recipe(scheme=scheme), None).data
+    operators = [n.op_type for n in as_run(data, tmp_path / "optimized.onnx").graph.node]
+    # A DequantizeLinear that is left runs every time, and is slower than float.
+    assert not {"DequantizeLinear", "Cast", "Mul", "Sub"} & set(operators)
+    if CPU.weights[operator] == "dq":
+        assert operators.count("MatMulNBits") == 1
+
+
+def test_the_table_names_operators_that_have_rows() -> None:
+    assert set(CPU.integer) <= set(OPS)
+    assert set(CPU.weights) == {name for name, spec in OPS.items() if spec.weight}
+    assert set(CPU.integer.values()) <= {"closed", "open", "moves"}
+    assert {n for n, k in CPU.integer.items() if k == "moves"} == {
+        n for n, spec in OPS.items() if spec.shares
+    }
+
+
+def test_an_unknown_target_is_named_with_what_there_is() -> None:
+    assert "cpu" in available()
+    with pytest.raises(UsageError) as caught:
+        load_target("cpy")
+    assert "cpu" in caught.value.why
+    assert "cpu" in caught.value.fix
