@@ -1,6 +1,5 @@
 """Recipes: what the user wants, as TOML. Command line over recipe over defaults.
 
-preset = "balanced"
 scheme = "w8a8"
 method = "mse"
 
@@ -11,6 +10,7 @@ scheme = "float"
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Iterable
@@ -107,6 +107,9 @@ class Recipe(BaseModel):
         for rule in self.rules:
             lines += ["", "[[rules]]", f"match = {_toml(rule.match)}"]
             lines += [f"scheme = {_toml(rule.scheme)}"]
+        if self.data is not None:
+            table = self.data.model_dump(by_alias=True, exclude_defaults=True)
+            lines += _tables("data", table)
         return "\n".join(lines) + "\n"
 
 
@@ -123,7 +126,7 @@ def load_recipe(path: Path) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not TOML", str(error)) from error
     try:
-        return Recipe.model_validate(table).checked()
+        recipe = Recipe.model_validate(table).checked()
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
@@ -133,6 +136,10 @@ def load_recipe(path: Path) -> Recipe:
             f"known keys: {', '.join(known)}",
             did_you_mean(str(first["loc"][-1]), known),
         ) from error
+    if recipe.data is None:
+        return recipe
+    # Files that the [data] table names lie beside the recipe.
+    return recipe.model_copy(update={"data": recipe.data.within(path.resolve().parent)})
 
 
 def matches(pattern: str, name: str, operator: str) -> bool:
@@ -165,10 +172,20 @@ def require_matches(recipe: Recipe, nodes: Iterable[tuple[str, str]]) -> None:
             )
 
 
+def _tables(name: str, table: dict[str, Any]) -> list[str]:
+    """A table and those inside it, each under its header."""
+    inner = {key: value for key, value in table.items() if isinstance(value, dict)}
+    lines = ["", f"[{name}]"]
+    lines += [f"{key} = {_toml(value)}" for key, value in table.items() if key not in inner]
+    for key, value in inner.items():
+        lines += _tables(f"{name}.{_toml(key)}", value)
+    return lines
+
+
 def _toml(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, str):
-        escaped = value.encode("unicode_escape").decode().replace('"', '\\"')
-        return f'"{escaped}"'
+        # JSON's escapes are TOML's, but for DEL, which TOML wants escaped and JSON does not.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return str(value).lower() if isinstance(value, bool) else str(value)

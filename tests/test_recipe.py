@@ -1,0 +1,171 @@
+"""Recipes: what is read, written back, refused, and which rule wins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qtool.data import Declaration
+from qtool.errors import UsageError
+from qtool.numeric.scheme import Scheme
+from qtool.recipe import Recipe, Rule, load_recipe, matches, require_matches
+
+RULES = (
+    Rule(match="op:Conv", scheme="float"),
+    Rule(match="head/*", scheme="w4b32"),
+    Rule(match="re:^head/.*_2$", scheme="w8a16"),
+)
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(UsageError) as caught:
+        load_recipe(path)
+    return f"{caught.value.what}\n{caught.value.why}\n{caught.value.fix}"
+
+
+ROUND = {
+    "defaults": Recipe(),
+    "all": Recipe(scheme="w4b32", method="minmax", transforms=(), rules=RULES, samples=7, seed=-3),
+    "quotes": Recipe(rules=(Rule(match='a"b\\c', scheme="w8"),)),
+    "a regular expression": Recipe(rules=(Rule(match=r"re:\d+\.\w", scheme="w8"),)),
+    "lines and control characters": Recipe(rules=(Rule(match="a\n\t\x01\x7fb", scheme="w8"),)),
+    "letters beyond ASCII": Recipe(rules=(Rule(match="größe/層/😀", scheme="w8"),)),
+}
+
+
+@pytest.mark.parametrize("name", ROUND)
+def test_reading_inverts_writing(name: str, tmp_path: Path) -> None:
+    assert load_recipe(written(tmp_path, ROUND[name].toml())) == ROUND[name]
+
+
+def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
+    assert load_recipe(written(tmp_path, "")) == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('shceme = "w8"', "'scheme'"),
+        ('[[rules]]\nmacth = "a"\nscheme = "w8"', "'match'"),
+        ('methods = "mse"', "'method'"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_closest(tmp_path: Path, text: str, words: str) -> None:
+    message = refused(written(tmp_path, text))
+    assert words in message.split("did you mean", 1)[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("scheme = 8", "scheme"),
+        ("samples = 0", "samples"),
+        ('scheme = "w8" "x"', "is not TOML"),
+        ('scheme = "int8"', "is not a scheme"),
+        ('[[rules]]\nmatch = "a"\nscheme = "w99"', "99"),
+        ('method = "mesh"', "'mse'"),
+        ('[[rules]]\nmatch = "a"', "rules.0.scheme"),
+    ],
+)
+def test_values_that_cannot_be(tmp_path: Path, text: str, words: str) -> None:
+    assert words in refused(written(tmp_path, text))
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    assert "cannot read" in refused(tmp_path / "none.toml")
+    assert "cannot read" in refused(tmp_path)
+    (tmp_path / "latin.toml").write_bytes(b'method = "\xe9"')
+    assert "is not TOML" in refused(tmp_path / "latin.toml")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "operator", "expected"),
+    [
+        ("conv1", "conv1", "Conv", True),
+        ("conv1", "conv12", "Conv", False),
+        ("conv*", "conv12", "Conv", True),
+        ("*", "", "Conv", True),
+        ("CONV1", "conv1", "Conv", False),
+        ("op:Conv", "x", "Conv", True),
+        ("op:Conv", "x", "ConvTranspose", False),
+        ("op:Conv*", "x", "ConvTranspose", True),
+        ("re:v1", "conv1", "Conv", True),
+        ("re:^v1", "conv1", "Conv", False),
+        ("re:Conv", "x", "Conv", False),  # on names, not on operators
+        ("Conv", "x", "Conv", False),
+    ],
+)
+def test_patterns(pattern: str, name: str, operator: str, expected: bool) -> None:
+    assert matches(pattern, name, operator) is expected
+
+
+def test_a_broken_expression_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="regular expression"):
+        matches("re:(", "a", "Conv")
+
+
+def test_the_last_rule_wins() -> None:
+    recipe = Recipe(scheme="w8", rules=RULES)
+    assert str(recipe.scheme_of("body/1", "MatMul")) == "w8sc"
+    assert recipe.scheme_of("body/1", "Conv") == "kept in float as asked"
+    assert str(recipe.scheme_of("head/1", "Conv")) == "w4sb32"
+    assert str(recipe.scheme_of("head/1_2", "Conv")) == "w8sca16u"
+    reverse = Recipe(rules=RULES[::-1])
+    assert reverse.scheme_of("head/1_2", "Conv") == "kept in float as asked"
+
+
+def test_the_method_reaches_the_activations() -> None:
+    scheme = Recipe(scheme="w8a8", method="minmax").scheme_of("a", "Conv")
+    assert isinstance(scheme, Scheme)
+    assert scheme.activation is not None
+    assert scheme.activation.method == "minmax"
+
+
+def test_a_pattern_that_matches_nothing() -> None:
+    nodes = [("conv_stem", "Conv"), ("head", "Gemm")]
+    require_matches(Recipe(rules=(Rule(match="conv*", scheme="w8"),)), nodes)
+    for pattern, closest in (("conv_stm", "'conv_stem'"), ("op:Gem", "'op:Gemm'")):
+        with pytest.raises(UsageError) as caught:
+            require_matches(Recipe(rules=(Rule(match=pattern, scheme="w8"),)), nodes)
+        assert repr(pattern) in caught.value.what
+        assert closest in caught.value.fix
+
+
+def test_weights_only_leaves_float_and_rules_as_they_are() -> None:
+    found = Recipe(scheme="w8a8", rules=RULES, samples=3).weights_only()
+    assert (found.scheme, found.samples) == ("w8sc", 3)
+    assert [r.scheme for r in found.rules] == ["float", "w4sb32", "w8sc"]
+    assert [r.match for r in found.rules] == [r.match for r in RULES]
+    assert found.weights_only() == found
+
+
+@pytest.mark.parametrize(
+    ("scheme", "suffix", "full"),
+    [("w8a8", "int8", "w8sca8u"), ("w8", "w8", "w8sc"), ("w4b32", "w4", "w4sb32"),
+     ("float", "mixed", "float")],
+)  # fmt: skip
+def test_what_an_output_is_called(scheme: str, suffix: str, full: str) -> None:
+    assert Recipe(scheme=scheme).suffix() == suffix
+    assert Recipe(scheme=scheme).scheme_in_full() == full
+
+
+def test_the_example_in_the_docstring_is_a_recipe(tmp_path: Path) -> None:
+    import qtool.recipe
+
+    text = (qtool.recipe.__doc__ or "").split("\n\n", 1)[1]
+    assert load_recipe(written(tmp_path, text)).rules[0].match == "op:Softmax"
+
+
+def test_a_data_table_makes_the_round_trip(tmp_path: Path) -> None:
+    table = {"samples": "whole", "inputs": {"a b": {"from": "images", "mean": [0.5, 1.0]}}}
+    recipe = Recipe(data=Declaration.model_validate(table))
+    found = load_recipe(written(tmp_path, recipe.toml()))
+    assert found.data is not None
+    assert found.data.model_dump(by_alias=True, exclude_defaults=True) == table
