@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qtool.numeric.affine import dequantize, from_range, quantize
 from qtool.numeric.histogram import Histogram
-from qtool.numeric.ranges import METHODS, PERCENTILE, minmax, mse, percentile
+from qtool.numeric.ranges import METHODS, PERCENTILE, _error, minmax, mse, percentile
 from qtool.numeric.types import INT8, UINT8, IntType
 
 COUNT = 20_000
@@ -81,10 +81,12 @@ def within_a_bin(found: float, exact: Any) -> bool:
 
 
 def test_a_percentile_leaves_the_outermost_values_outside() -> None:
-    x = np.append(np.random.default_rng(1).random(1_000_000).astype(np.float32), [-50, -60, 70, 80])
-    low, high = percentile(Histogram.empty().observe(x), UINT8, False)
-    # 1e-5 of 1,000,004 values are 10, so 5 on each side, of which 2 are the outliers
-    assert (abs(low), abs(high - 1)) < (1e-4, 1 / 128)
+    many = np.random.default_rng(1).random(1_000_000).astype(np.float32)
+    # 1e-5 of a million values are 10, so 5 on each side
+    for outliers, inside in ((4, True), (7, False)):
+        x = np.concatenate([many, np.full(outliers, -50), np.full(outliers, 80)])
+        low, high = percentile(Histogram.empty().observe(x), UINT8, False)
+        assert (abs(low) < 1e-4) == (abs(high - 1) < 1 / 128) == inside
 
 
 @every
@@ -94,6 +96,21 @@ def test_mse_finds_the_least_error_to_2_percent(name: str, kind: IntType, symmet
     found = loss(x, *mse(histogram, kind, symmetric), kind, symmetric)
     # Values on a grid of bins are a few numbers: their loss is known exactly, most often 0.
     assert found <= 1.02 * brute_force(x, kind, symmetric) + 1e-9
+
+
+@both
+@pytest.mark.parametrize("share", [1.0, 0.7, 0.3, 0.01])
+@pytest.mark.parametrize("name", ["gaussian", "relu", "lognormal", "an outlier that hides all"])
+def test_the_objective_is_what_quantizing_costs(
+    name: str, share: float, kind: IntType, symmetric: bool
+) -> None:
+    x, histogram = seen(name)
+    low, high = share * float(x.min()), share * float(x.max())
+    if symmetric:
+        low, high = -max(-low, high), max(-low, high)
+    found = _error(histogram, low, high, kind, symmetric)
+    # Within a bin of 1/128, values are not known: a few percent where few of them decide.
+    assert found == pytest.approx(loss(x, low, high, kind, symmetric), rel=0.04)
 
 
 def brute_force(x: NDArray[np.float32], kind: IntType, symmetric: bool) -> float:

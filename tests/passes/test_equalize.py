@@ -130,6 +130,7 @@ CLOSED = {
     "read as a weight": "a = Conv(x, w, b) c = Conv(a, v) d = Conv(x8, a) y = Mul(c, d)",
     "an operator that is not homogeneous": "a = Conv(x, w, b) r = Clip(a) y = Conv(r, v)",
     "a foreign reader": "a = Conv(x, w, b) c = Conv(a, v) d = other.Relu(a) y = Mul(c, d)",
+    "a foreign operator between": "a = Conv(x, w, b) r = other.Relu(a) y = Conv(r, v)",
     "a foreign writer": "a = other.Relu(x8) c = Conv(x, w, b) r = Add(a, c) y = Conv(r, v)",
     "channels against one": "a = Conv(x, w, b) d = Conv(x, w1) r = Add(a, d) y = Conv(r, v)",
     "indices of the pooling": "a = Conv(x, w, b) p, i = MaxPool<kernel_shape=[1,1]>(a)"

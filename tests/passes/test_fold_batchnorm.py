@@ -60,8 +60,7 @@ def shaped(graph: str, name: str) -> str:
 CONV = "t = Conv(x, w)"
 NEGATIVE = {
     "the value is read before the norm": f"{CONV} n = {NORM} y = Add(n, t)",
-    "training mode": f"{CONV} y, m, v = BatchNormalization<training_mode=1>"
-    "(t, gamma, beta, mean, var)",
+    "training mode": f"{CONV} y = BatchNormalization<training_mode=1>(t, gamma, beta, mean, var)",
     "gamma is computed": f"{CONV} s = ReduceMax<keepdims=0>(x, axes) y = BatchNormalization"
     "(t, s, beta, mean, var)",
     "the weight is computed": f"v = Mul(w, w) t = Conv(x, v) y = {NORM}",

@@ -112,6 +112,14 @@ def test_bodies_are_left_alone_and_read_what_was_folded_outside() -> None:
         assert_same_function(before, after, x=X, c=np.array(choice))
 
 
+def test_a_body_under_a_constant_condition_reads_more_than_constants() -> None:
+    graph = IF.replace(", bool c", "").replace("y = If(c)", "i = If(c)")
+    before = build(graph[:-1] + "y = Add(i, x) }", one=np.float32(1), c=np.array(True))
+    after = prepare(before)
+    assert operators(after) == ["If", "Add"]
+    assert_same_function(before, after, x=X)
+
+
 def test_a_constant_output_keeps_its_name() -> None:
     before = build(
         "g (float[2,4] x) => (float[4] k, float[2,4] y) { k = Add(c, c) y = Add(x, k) }",
