@@ -63,6 +63,7 @@ def atomic_path(path: Path, *, force: bool) -> Iterator[Path]:
     check_output(path, force=force)
     temporary = path.parent / f".qtool-{secrets.token_hex(8)}.tmp"
     try:
+        _temporaries.add(temporary)
         temporary.touch(exist_ok=False)
         yield temporary
         _keep_mode(path, temporary)
@@ -75,6 +76,17 @@ def atomic_path(path: Path, *, force: bool) -> Iterator[Path]:
     except OSError as error:
         raise _refused(path, error) from error
     finally:
+        with suppress(OSError):
+            temporary.unlink()
+        _temporaries.discard(temporary)
+
+
+_temporaries: set[Path] = set()
+
+
+def discard_temporaries() -> None:
+    """Remove what unfinished writes left so far, for a process that is about to end."""
+    for temporary in list(_temporaries):
         with suppress(OSError):
             temporary.unlink()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -13,6 +13,7 @@ from qtool.cli.calibrate import calibrate
 from qtool.cli.compare import compare
 from qtool.cli.data import data
 from qtool.cli.doctor import doctor
+from qtool.cli.ending import flush, open_streams, watch_signals
 from qtool.cli.inspect import inspect
 from qtool.cli.quantize import quantize
 
@@ -40,13 +41,16 @@ for command, summary in COMMANDS.items():
 
 def main() -> None:
     """Run the command line; the console script points here."""
+    open_streams()
+    watch_signals()
+    code: int | str | None = 0
     try:
         app(prog_name="qtool")
-    finally:
-        try:
-            sys.stdout.flush()
-        except BrokenPipeError:  # nobody reads any more; Python would flush and complain again
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as done:
+        code = done.code
+        if isinstance(done.__context__, BrokenPipeError):  # rich's own help ends with 1 then
+            code = 128 + signal.SIGPIPE
+    sys.exit(flush() or code)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from qtool.errors import QtoolError
+from qtool.cli.ending import OF_THE_MACHINE
+from qtool.errors import MachineError, QtoolError
 
 
 class ErrorBoundary(TyperGroup):
@@ -27,7 +28,14 @@ class ErrorBoundary(TyperGroup):
             raise typer.Exit(5) from error
         except BrokenPipeError as error:  # `| head` has seen enough
             raise typer.Exit(128 + signal.SIGPIPE) from error
+        except KeyboardInterrupt as error:
+            typer.echo("interrupted", err=True)
+            number = error.args[0] if error.args else signal.SIGINT
+            raise typer.Exit(128 + number) from error
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+                _show(_of_the_machine(error))
+                raise typer.Exit(MachineError.exit_code) from error
             if type(error).__module__.startswith("typer"):  # its own way to exit
                 raise
             crash = Path.cwd() / "crash-qtool.txt"
@@ -41,6 +49,12 @@ class ErrorBoundary(TyperGroup):
                 f"error: a bug in qtool: {type(error).__name__}: {error}\n  {where}", err=True
             )
             raise typer.Exit(70) from error
+
+
+def _of_the_machine(error: OSError) -> MachineError:
+    """What no layer below has expected: the terminal's disk, the folder for temporary files."""
+    name = f": {error.filename}" if error.filename else ""
+    return MachineError(f"{error.strerror}{name}", "it was not the output that failed")
 
 
 def _show(error: QtoolError) -> None:
