@@ -16,6 +16,7 @@ from qtool.cli.doctor import doctor
 from qtool.cli.ending import flush, open_streams, watch_signals
 from qtool.cli.inspect import inspect
 from qtool.cli.quantize import quantize
+from qtool.files import discard_temporaries
 
 app = typer.Typer(
     cls=ErrorBoundary,
@@ -50,6 +51,8 @@ def main() -> None:
         code = done.code
         if isinstance(done.__context__, BrokenPipeError):  # rich's own help ends with 1 then
             code = 128 + signal.SIGPIPE
+    finally:
+        discard_temporaries()  # a signal may have struck while they were being removed
     sys.exit(flush() or code)
 
 

@@ -54,7 +54,7 @@ class ErrorBoundary(TyperGroup):
 def _of_the_machine(error: OSError) -> MachineError:
     """What no layer below has expected: the terminal's disk, the folder for temporary files."""
     name = f": {error.filename}" if error.filename else ""
-    return MachineError(f"{error.strerror}{name}", "it was not the output that failed")
+    return MachineError(f"{error.strerror}{name}", fix="-v shows where it happened")
 
 
 def _show(error: QtoolError) -> None:
