@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import math
 import stat
 import warnings
 from pathlib import Path
@@ -19,6 +21,9 @@ from qtool.signature import Signature, TensorSpec
 
 ONNX_VERSION: str = onnx.__version__
 _TWO_GB = 2**31 - 1
+
+# Said once, as an error of ours; without a handler Python would print onnx_ir's words as well.
+logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
 
 # first bytes -> what the file is, for those that are often given in place of a model
 _MAGIC = {
@@ -45,11 +50,14 @@ def load(path: Path) -> ir.Model:
         raise ModelError(f"{path} is not an ONNX model", _looks_like(path)) from error
     if not proto.graph.node and not proto.graph.output:
         raise ModelError(f"{path} is not an ONNX model", "it holds no graph: " + _looks_like(path))
+    _refuse_maps(proto.graph)
+    _refuse_odd_tensors(proto.graph, path)
     try:
         with warnings.catch_warnings():
             # The runtime refuses what onnx only warns of.
             warnings.filterwarnings("error", "Ignoring unknown external data")
             model = ir.from_proto(proto)
+        model.graph.sort()  # the runtime takes nodes in any order, onnx_ir copies them in theirs
     except Exception as error:
         raise ModelError(f"{path} is not a valid ONNX model", _root(error)) from error
     bind(model, path)
@@ -63,9 +71,8 @@ def serialize(model: ir.Model) -> bytes:
         ModelError: larger than the 2 GB that one protobuf message can hold.
     """
     try:
-        proto = ir.to_proto(_inlined(model))
-        data: bytes = proto.SerializeToString(deterministic=True)
-    except Exception as error:
+        data: bytes = _proto(model).SerializeToString(deterministic=True)
+    except ValueError as error:  # protobuf's word for more than 2 GB
         raise ModelError("the model cannot be written as one file", str(error)[:300]) from error
     if len(data) > _TWO_GB:
         raise ModelError(f"the model takes {len(data)} bytes", "one ONNX file holds at most 2 GB")
@@ -80,7 +87,12 @@ def digest(model: ir.Model) -> str:
 def check(data: bytes) -> None:
     """The ONNX checker's verdict on a serialized model, types and shapes included."""
     try:
-        onnx.checker.check_model(onnx.load_from_string(data))
+        proto = onnx.load_from_string(data)
+        for value in (*proto.graph.input, *proto.graph.output):
+            if value.type.HasField("tensor_type"):
+                # The standard lets the rank be unknown, the checker does not.
+                value.type.tensor_type.shape.SetInParent()
+        onnx.checker.check_model(proto)
     except onnx.checker.ValidationError as error:
         raise ModelError("the model is not valid ONNX", str(error).splitlines()[0]) from error
 
@@ -101,7 +113,7 @@ def raise_opset(model: ir.Model, wanted: int) -> ir.Model:
     """
     if opset(model) >= wanted:
         return model
-    proto = ir.to_proto(_inlined(model))
+    proto = _proto(model)
     # The converter follows only tensors that it knows as inputs where the file has IR 3.
     try:
         raised = onnx.version_converter.convert_version(proto, wanted)
@@ -128,7 +140,7 @@ def stamp(model: ir.Model) -> None:
 
 def infer_shapes(model: ir.Model) -> ir.Model:
     """The model with the types and shapes that ONNX inference finds; incomplete is not an error."""
-    proto = ir.to_proto(_inlined(model))
+    proto = _proto(model)
     if proto.ByteSize() > _TWO_GB:
         return model
     try:
@@ -166,12 +178,17 @@ def _spec(value: ir.Value) -> TensorSpec:
     return TensorSpec(value.name or "", dtype, dims)
 
 
-def _inlined(model: ir.Model) -> ir.Model:
-    if not any(external(model)):
-        return model
-    copy = model.clone()
-    ir.external_data.load_to_model(copy)
-    return copy
+def _proto(model: ir.Model) -> onnx.ModelProto:
+    """The model as protobuf, all weights inside."""
+    try:
+        if any(external(model)):
+            model = model.clone()
+            ir.external_data.load_to_model(model)
+        return ir.to_proto(model)
+    except Exception as error:  # names that are not UTF-8, tensors that are not what they say
+        raise ModelError(
+            "the model holds what an ONNX file cannot hold", _root(error)[:300]
+        ) from error
 
 
 def _refuse_other_files(path: Path) -> None:
@@ -187,6 +204,41 @@ def _refuse_other_files(path: Path) -> None:
         raise ModelError(f"{path} is not a regular file")
     if path.stat().st_size == 0:
         raise ModelError(f"{path} is empty", "a download or export may have been cut short")
+
+
+def _refuse_maps(graph: onnx.GraphProto) -> None:
+    for value in graph.output:
+        kind = value.type
+        while kind.HasField("sequence_type"):
+            kind = kind.sequence_type.elem_type
+        if kind.HasField("map_type"):
+            raise ModelError(
+                f"output {value.name!r} is a map",
+                "as scikit-learn's exporter makes of probabilities; only tensors can be read",
+                "export it with  options={'zipmap': False}",
+            )
+
+
+def _refuse_odd_tensors(graph: onnx.GraphProto, path: Path) -> None:
+    """Initializers without a size, larger than the file could hold, or sparse."""
+    for sparse in graph.sparse_initializer:  # onnx_ir would leave it out without a word
+        raise ModelError(
+            f"initializer {sparse.values.name!r} is sparse",
+            "only dense weights can be read",
+            "export the model with dense weights",
+        )
+    size = path.stat().st_size
+    for tensor in graph.initializer:
+        what = f"initializer {tensor.name!r}"
+        if any(dim < 0 for dim in tensor.dims):
+            raise ModelError(f"{what} has no size", f"its shape is {tuple(tensor.dims)}")
+        outside = tensor.data_location == onnx.TensorProto.EXTERNAL
+        # No type takes less than two bits for an element.
+        if not outside and math.prod(tensor.dims) > 4 * size:
+            raise ModelError(
+                f"{what} is cut short",
+                f"its shape is {tuple(tensor.dims)}, the whole file has {size} bytes",
+            )
 
 
 def _root(error: BaseException) -> str:

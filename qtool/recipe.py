@@ -167,7 +167,7 @@ def require_matches(recipe: Recipe, nodes: Iterable[tuple[str, str]]) -> None:
             names = sorted({*names, *(name for name, _ in known)})
             raise UsageError(
                 f"pattern {rule.match!r} matches no node",
-                f"the model has {len(known)} nodes; see  qtool inspect MODEL",
+                f"the model has {len(known)} nodes; their names:  qtool quantize MODEL --dry-run",
                 did_you_mean(rule.match, names),
             )
 

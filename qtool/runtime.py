@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qtool.errors import DataError, ModelError
+from qtool.errors import DataError, MachineError, ModelError
 from qtool.signature import Signature, TensorSpec
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when onnxruntime is imported
@@ -61,12 +63,21 @@ class Session:
         if optimized is not None:
             options.optimized_model_filepath = str(optimized)
         source = model if isinstance(model, bytes) else str(model)
+        if isinstance(model, Path) and not _is_utf8(model):  # such a path the runtime cannot take
+            source = model.read_bytes()
         try:
             self._session = ort.InferenceSession(
                 source, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # the runtime's exceptions share no base class
             name = "the model" if isinstance(model, bytes) else str(model)
+            if optimized is not None:
+                Session(model, threads=threads, optimize=optimize)  # raises if it is the model
+                raise MachineError(
+                    f"cannot write {optimized}",
+                    _reason(error),
+                    "set TMPDIR to a folder with free space",
+                ) from error
             raise ModelError(f"onnxruntime cannot load {name}", _reason(error)) from error
         self.signature = Signature(
             tuple(_spec(i) for i in self._session.get_inputs()),
@@ -97,6 +108,8 @@ def probe(signature: Signature) -> dict[str, NDArray[Any]]:
     for spec in signature.inputs:
         shape = [d if isinstance(d, int) else 1 for d in spec.shape or ()]
         # One is a valid id of any table of two rows and, unlike zero, opens an attention mask.
+        if math.prod(shape) > _PROBE_MOST:
+            continue  # left out, so that the run says that it cannot be
         if spec.dtype == "str":
             feeds[spec.name] = np.full(shape, "a", dtype=object)
         else:
@@ -104,6 +117,9 @@ def probe(signature: Signature) -> dict[str, NDArray[Any]]:
             with suppress(TypeError):
                 feeds[spec.name] = np.ones(shape, dtype=spec.dtype)
     return feeds
+
+
+_PROBE_MOST = 2**27  # elements of one input: 0.5 GB of float32
 
 
 # what to look for in the CPU, and what it means for quantized models
@@ -124,6 +140,14 @@ def cpu_features() -> set[str] | None:
     return set(flags.split(":", 1)[1].split()) if flags else None
 
 
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _spec(arg: Any) -> TensorSpec:
     shape = tuple(d if isinstance(d, int) else (d or None) for d in arg.shape)
     return TensorSpec(arg.name, _DTYPES.get(arg.type, arg.type), shape)
@@ -132,4 +156,9 @@ def _spec(arg: Any) -> TensorSpec:
 def _reason(error: Exception) -> str:
     """The runtime's message without its own source paths and line numbers."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return "\n".join(lines[:3])[:600] if lines else type(error).__name__
+    text = _SOURCE.sub("", "\n".join(lines[:3]))
+    return text[:600] if lines else type(error).__name__
+
+
+# `/onnxruntime_src/onnxruntime/core/graph/model.cc:256 onnxruntime::Model::Model(…) `
+_SOURCE = re.compile(r"/onnxruntime_src/\S+:\d+ [^(\n]*\((?:[^()\n]|\([^()\n]*\))*\) ")

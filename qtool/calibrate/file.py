@@ -71,6 +71,8 @@ def load(path: Path) -> Calibration:
     Raises:
         DataError: not a calibration file, of another format, damaged or edited.
     """
+    if path.exists() and not path.is_file():  # opening a pipe would wait for a writer
+        raise DataError(f"{path} is not a calibration file of qtool", "it is not a regular file")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

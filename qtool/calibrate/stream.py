@@ -41,10 +41,11 @@ def observe(
             try:
                 seen[name] = seen[name].observe(feeds[name] if name in inputs else results[name])
             except ValueError as error:
+                last = done + _length(feeds) - 1
+                where = f"in sample {done}" if last == done else f"within samples {done} to {last}"
                 raise DataError(
                     f"{error} in tensor {name!r}",
-                    f"it appeared within samples {done} to {done + _length(feeds) - 1} "
-                    "(counted from 0)",
+                    f"it appeared {where} (counted from 0)",
                     "look at these samples and at the model's own output for them",
                 ) from None
         done += _length(feeds)

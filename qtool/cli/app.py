@@ -5,15 +5,17 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
+from qtool import __version__
 from qtool.cli.boundary import ErrorBoundary
 from qtool.cli.calibrate import calibrate
 from qtool.cli.compare import compare
 from qtool.cli.data import data
 from qtool.cli.doctor import doctor
-from qtool.cli.ending import flush, open_streams, watch_signals
+from qtool.cli.ending import flush, open_streams, unwritten, watch_signals
 from qtool.cli.inspect import inspect
 from qtool.cli.quantize import quantize
 from qtool.files import discard_temporaries
@@ -26,6 +28,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Quantize saved ONNX models: smaller and faster without becoming worse.",
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"qtool {__version__}")
+        raise typer.Exit
+
 
 # Heavy modules are imported inside the commands: `qtool --help` answers at once.
 COMMANDS: dict[Callable[..., None], str] = {
@@ -40,6 +49,15 @@ for command, summary in COMMANDS.items():
     app.command(short_help=summary)(command)
 
 
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version.")
+    ] = False,
+) -> None:
+    """Quantize saved ONNX models: smaller and faster without becoming worse."""
+
+
 def main() -> None:
     """Run the command line; the console script points here."""
     open_streams()
@@ -51,6 +69,8 @@ def main() -> None:
         code = done.code
         if isinstance(done.__context__, BrokenPipeError):  # rich's own help ends with 1 then
             code = 128 + signal.SIGPIPE
+    except OSError as error:  # help is printed outside of the boundary
+        code = unwritten(error)
     finally:
         discard_temporaries()  # a signal may have struck while they were being removed
     sys.exit(flush() or code)

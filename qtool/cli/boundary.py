@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import traceback
 from pathlib import Path
@@ -60,7 +61,7 @@ def _of_the_machine(error: OSError) -> MachineError:
 def _show(error: QtoolError) -> None:
     from qtool.cli import console
 
-    typer.echo(f"error: {printable(error.what)}", err=True)
+    typer.echo(f"error: {printable(error.what, lines=False)}", err=True)
     for line in error.why.splitlines():
         typer.echo(f"  {printable(line)}", err=True)
     if error.fix:
@@ -69,6 +70,15 @@ def _show(error: QtoolError) -> None:
         typer.echo("".join(traceback.format_exception(error)), err=True)
 
 
-def printable(text: str) -> str:
-    """The text without control characters, so that a name in a file cannot steer the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else c.__repr__()[1:-1] for c in text)
+def printable(text: str, *, lines: bool = True) -> str:
+    """The text without control characters, so that a name in a file cannot steer the terminal.
+
+    Newlines stay unless `lines` is False; what GitHub reads as a command, `::error::`, does not.
+    """
+    kept = "\n" if lines else ""
+    plain = "".join(c if c.isprintable() or c in kept else c.__repr__()[1:-1] for c in text)
+    return _WORKFLOW_COMMAND.sub(r"\\x3a:", plain)
+
+
+# A runner looks at the start of a line; `onnx::Conv_12`, as PyTorch names things, is no command.
+_WORKFLOW_COMMAND = re.compile(r"(?<![\w.])::(?=[A-Za-z-]+[^\n]*::)")

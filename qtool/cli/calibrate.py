@@ -25,6 +25,7 @@ def calibrate(
     exclude: o.Exclude = None,
     tensor: o.Tensor = None,
     recipe: o.RecipeFile = None,
+    on_bad_file: o.OnBadFile = o.BadFile.ERROR,
     target: o.TargetName = "cpu",
     threads: o.Threads = 0,
     force: o.Force = False,
@@ -38,6 +39,7 @@ def calibrate(
     """
     from qtool import workflow
     from qtool.cli import show
+    from qtool.cli.boundary import printable
     from qtool.cli.console import configure, out, progress
     from qtool.files import check_output
     from qtool.target import load_target
@@ -49,7 +51,8 @@ def calibrate(
     )  # fmt: skip
     check_output(output, force=force, inputs=[model])
     job = workflow.open_job(model, chosen, load_target(target), threads=threads)
-    used = o.open_chosen(data, job.signature, chosen)
+    used = o.open_chosen(data, job.signature, chosen, on_bad_file)
+    o.note_few(used)
     job.signature.check_batches(batch_size, len(used))
     workflow.check_preparation(job, next(used.batches(batch_size)))
     with progress("measuring ranges") as step:
@@ -57,4 +60,5 @@ def calibrate(
     show.used(used, fed)
     measured.save(output, force=force)
     size = show.size(output.stat().st_size)
-    out.print(f"Wrote {output} ({len(measured.histograms)} tensors, {size})", markup=False)
+    text = f"Wrote {output} ({len(measured.histograms)} tensors, {size})"
+    out.print(printable(text, lines=False), markup=False)

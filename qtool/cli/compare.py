@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from qtool.compare.gates import Gate, GateResult
     from qtool.compare.result import Comparison
     from qtool.data import Dataset
+    from qtool.recipe import Recipe
 
 
 def compare(
@@ -43,6 +45,8 @@ def compare(
     exit_zero: Annotated[
         bool, typer.Option("--exit-zero", help="A failed gate exits with 0, not 1.")
     ] = False,
+    recipe: o.RecipeFile = None,
+    on_bad_file: o.OnBadFile = o.BadFile.ERROR,
     threads: o.Threads = 0,
     force: o.Force = False,
     quiet: o.Quiet = False,
@@ -63,7 +67,11 @@ def compare(
     file = None if json in (None, "-") else Path(str(json))
     if file is not None:
         check_output(file, force=force, inputs=(reference, candidate))
-    opened = None if data is None else _opened(data, reference, samples, seed)
+    opened = (
+        None
+        if data is None
+        else _opened(data, reference, o.recipe_from(recipe, seed=seed), samples, on_bad_file)
+    )
     gates.require(wanted, _sources(opened, latency))
     with progress("comparing") as step:
         found = comparing.compare(
@@ -88,17 +96,22 @@ def compare(
         raise typer.Exit(1)
 
 
-def _opened(data: Path, reference: Path, samples: int | None, seed: int | None) -> Dataset:
+def _opened(
+    data: Path, reference: Path, recipe: Recipe, samples: int | None, on_bad_file: o.BadFile
+) -> Dataset:
     from qtool import model
     from qtool.cli.boundary import printable
     from qtool.cli.console import err
-    from qtool.data import open_dataset
 
-    every = open_dataset(data, model.signature(model.load(reference)))
-    chosen = every.choose(samples, seed or 0)
-    more = "" if len(chosen) == len(every) else f"; --samples {len(every)} uses all"
+    signature = model.signature(model.load(reference))
+    # To measure ranges a few samples do; to judge, all there are.
+    chosen = o.open_chosen(data, signature, recipe, on_bad_file, samples or _ALL)
+    more = "" if len(chosen) == chosen.total else f"; --samples {chosen.total} uses all"
     err.print(printable(chosen.describe({}) + more), markup=False)
     return chosen
+
+
+_ALL = sys.maxsize
 
 
 def _sources(data: Dataset | None, latency: bool) -> set[str]:

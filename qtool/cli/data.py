@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from qtool.cli import options as o
 
 if TYPE_CHECKING:
     from qtool.data import Dataset
@@ -15,21 +16,13 @@ EXAMPLES = 5
 CLASSES = 12
 
 
-class OnBadFile(StrEnum):
-    """What happens to a file that cannot be read or does not fit."""
-
-    ERROR = "error"
-    SKIP = "skip"
-
-
 def data(
     path: Annotated[Path, typer.Argument(metavar="DIR", help="The data: a folder, .npy or .npz.")],
     model: Annotated[Path, typer.Option(help="The model that they are for.")],
-    samples: Annotated[int, typer.Option(min=1, help="Use at most this many.")] = 256,
-    seed: Annotated[int, typer.Option(help="Chooses which samples.")] = 0,
-    on_bad_file: Annotated[
-        OnBadFile, typer.Option(help="Stop at bad files, or list and leave them out.")
-    ] = OnBadFile.ERROR,
+    samples: o.Samples = None,
+    seed: o.Seed = None,
+    recipe: o.RecipeFile = None,
+    on_bad_file: o.OnBadFile = o.BadFile.ERROR,
 ) -> None:
     """qtool data calib --model model.onnx
 
@@ -40,20 +33,17 @@ def data(
     from qtool import model as models
     from qtool.cli.boundary import printable
     from qtool.cli.console import out
-    from qtool.data import Fed, open_dataset, watch
+    from qtool.data import Fed, watch
 
     signature = models.signature(models.load(model))
-    dataset = open_dataset(path, signature, on_bad_file=on_bad_file.value)
-    chosen = dataset.choose(samples, seed)
+    choices = o.recipe_from(recipe, samples=samples, seed=seed)
+    chosen = o.open_chosen(path, signature, choices, on_bad_file)
     chosen.check()
     fed: dict[str, Fed] = {}
     for _ in watch(chosen.batches(1), fed):
         pass
     lines = [chosen.describe(fed), *(f"the model takes {spec}" for spec in signature.inputs)]
     lines += [_labels(chosen), *_examples(chosen)]
-    if chosen.skipped:
-        lines += [f"skipped {len(chosen.skipped)} bad {chosen.unit}:"]
-        lines += [f"  {name}" for name in chosen.skipped]
     for line in lines:
         out.print(escape(printable(line)))
 

@@ -24,6 +24,7 @@ def inspect(
     from qtool import inspect as inspecting
     from qtool import workflow
     from qtool.cli import show
+    from qtool.cli.boundary import printable
     from qtool.cli.console import configure, out
     from qtool.errors import ModelError
     from qtool.recipe import Recipe
@@ -46,6 +47,6 @@ def inspect(
     try:
         job = workflow.open_job(model, Recipe(), load_target(target))
     except ModelError as error:
-        out.print(f"cannot be quantized: {error.what}: {error.why}", markup=False)
+        out.print(printable(f"cannot be quantized: {error.what}: {error.why}"), markup=False)
         return
     show.prospects(job, verbose=verbose)

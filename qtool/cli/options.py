@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,14 @@ if TYPE_CHECKING:
     from qtool.data import Dataset
     from qtool.recipe import Recipe
     from qtool.signature import Signature
+
+
+class BadFile(StrEnum):
+    """What happens to a file that cannot be read or does not fit."""
+
+    ERROR = "error"
+    SKIP = "skip"
+
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.")]
 Bits = Annotated[
@@ -42,6 +51,9 @@ Tensor = Annotated[
 ]
 RecipeFile = Annotated[
     Path | None, typer.Option("--recipe", metavar="FILE", help="Choices from a TOML file.")
+]
+OnBadFile = Annotated[
+    BadFile, typer.Option(help="Stop at bad files, or list them and leave them out.")
 ]
 TargetName = Annotated[str, typer.Option("--target", help="The runtime to be fast on.")]
 Threads = Annotated[int, typer.Option(min=0, metavar="N", help="0: all cores.")]
@@ -92,15 +104,33 @@ def recipe_from(
     return recipe.model_copy(update={"rules": tuple(rules)}).checked()
 
 
-def open_chosen(path: Path, signature: Signature, recipe: Recipe) -> Dataset:
-    """The samples that a recipe chooses from a data folder."""
+def open_chosen(
+    path: Path,
+    signature: Signature,
+    recipe: Recipe,
+    on_bad_file: BadFile = BadFile.ERROR,
+    samples: int | None = None,
+) -> Dataset:
+    """The samples that a recipe, or `samples` in its place, chooses; says which were left out."""
+    from qtool.cli.boundary import printable
     from qtool.cli.console import err
     from qtool.data import open_dataset
 
-    data = open_dataset(path, signature, recipe.data).choose(recipe.samples, recipe.seed)
+    every = open_dataset(path, signature, recipe.data, on_bad_file=on_bad_file.value)
+    data = every.choose(recipe.samples if samples is None else samples, recipe.seed)
+    if data.skipped:
+        err.print(f"note: left out {len(data.skipped)} bad {data.unit}:", markup=False)
+        for name in data.skipped:
+            err.print(f"  {printable(name)}", markup=False)
+    return data
+
+
+def note_few(data: Dataset) -> None:
+    """Say so where there is too little to measure ranges on."""
+    from qtool.cli.console import err
+
     if len(data) < _FEW:
         err.print(f"note: {len(data)} samples are few; ranges settle from about {_FEW} on")
-    return data
 
 
 _FEW = 32

@@ -11,6 +11,7 @@ from qtool.cli import options as o
 
 if TYPE_CHECKING:
     from qtool.calibrate.file import Calibration
+    from qtool.data import Dataset
     from qtool.verify import Feeds
     from qtool.workflow import Job
 
@@ -19,7 +20,7 @@ def quantize(
     model: o.Model,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="(<stem>.int8.onnx beside the model)"),
+        typer.Option("--output", "-o", metavar="FILE", help="(<stem>.int8.onnx, .w8.onnx …)"),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Samples to measure activations on.")
@@ -40,13 +41,18 @@ def quantize(
     save_recipe: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the choices down as TOML.")
     ] = None,
+    on_bad_file: o.OnBadFile = o.BadFile.ERROR,
     target: o.TargetName = "cpu",
     threads: o.Threads = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan; write and measure nothing.")
     ] = False,
-    allow_empty: Annotated[bool, typer.Option("--allow-empty")] = False,
-    allow_larger: Annotated[bool, typer.Option("--allow-larger")] = False,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Write also where nothing is quantized.")
+    ] = False,
+    allow_larger: Annotated[
+        bool, typer.Option("--allow-larger", help="Write also what is larger.")
+    ] = False,
     force: o.Force = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -77,10 +83,14 @@ def quantize(
     if save_recipe is not None:
         check_output(save_recipe, force=force, inputs=[model])
     show.headline(job, measured)
+    used = None if data is None else o.open_chosen(data, job.signature, chosen, on_bad_file)
+    if used is not None:
+        job.signature.check_batches(batch_size, len(used))
+        o.note_few(used)
     if dry_run:
         show.plan(workflow.dry_run(job), job)
         return
-    found, feeds = _measured(job, data, calibration, batch_size)
+    found, feeds = _measured(job, used, calibration, batch_size)
     quantized = workflow.build(job, found)
     show.summary(quantized.plan, job, verbose=verbose)
     written = workflow.write(
@@ -93,7 +103,7 @@ def quantize(
 
 
 def _measured(
-    job: Job, data: Path | None, calibration: Path | None, batch_size: int
+    job: Job, data: Dataset | None, calibration: Path | None, batch_size: int
 ) -> tuple[Calibration | None, Feeds | None]:
     """The statistics, from the file or from the data, and the first sample where there is one."""
     from qtool import workflow
@@ -105,15 +115,13 @@ def _measured(
     if data is None:
         workflow.check_preparation(job, None)
         return found, None
-    chosen = o.open_chosen(data, job.signature, job.recipe)
-    job.signature.check_batches(batch_size, len(chosen))
-    feeds = next(chosen.batches(batch_size))
+    feeds = next(data.batches(batch_size))
     workflow.check_preparation(job, feeds)
     if found is not None:
-        workflow.require_same_data(found, chosen)
+        workflow.require_same_data(found, data)
         return found, feeds
     if job.sites.sources:
         with progress("measuring ranges") as step:
-            found, fed = workflow.measure(job, chosen, batch_size=batch_size, step=step)
-        show.used(chosen, fed)
+            found, fed = workflow.measure(job, data, batch_size=batch_size, step=step)
+        show.used(data, fed)
     return found, feeds

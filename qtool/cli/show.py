@@ -45,7 +45,8 @@ def headline(job: Job, measured: bool) -> None:
     kind = "weights and activations" if job.sites.sources else "weights only"
     why = "" if measured or job.sites.sources else ", since no --data or --calibration is given"
     scheme = job.recipe.scheme_in_full()
-    _say(f"{job.path.name}: {kind} ({scheme}) for {job.target.name}{why}")
+    name = printable(job.path.name, lines=False)
+    _say(f"{name}: {kind} ({scheme}) for {job.target.name}{why}")
     for note in job.notes:
         _say(f"note: {note}")
 
@@ -92,7 +93,7 @@ def written(path: Path, done: Written, console: Console) -> None:
     note = "" if done.run else "; loaded, not run: the original does not run on a probe"
     ratio = done.after / done.before
     text = f"Wrote {path} ({size(done.after)}, {ratio:.3f} of {size(done.before)}{note})"
-    console.print(printable(text), markup=False)
+    console.print(printable(text, lines=False), markup=False)
     if done.after > done.before:
         _say(f"warning: the result is larger than the model by {size(done.after - done.before)}")
 

@@ -90,3 +90,51 @@ def test_the_runtimes_telemetry_is_off_before_it_is_imported() -> None:
     code = "import qtool.runtime, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"
+
+
+def test_the_version(qtool: Run) -> None:
+    assert qtool("--version").stdout.startswith("qtool 0.")
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_a_data_folder_that_is_not_there(qtool: Run, cnn: Path, more: tuple[str, ...]) -> None:
+    result = qtool("quantize", cnn / "model.onnx", "--data", cnn / "nosuch", *more)
+    assert result.exit_code == 4
+    assert "nosuch" in result.stderr
+
+
+def test_bad_files_can_be_left_out_in_every_command(qtool: Run, cnn: Path) -> None:
+    model = cnn / "model.onnx"
+    (cnn / "calib" / "0" / "bad.png").write_bytes(b"no image")
+    q = cnn / "q.onnx"
+    commands: list[tuple[object, ...]] = [
+        ("data", cnn / "calib", "--model", model),
+        ("calibrate", model, "--data", cnn / "calib", "-o", cnn / "x.calib"),
+        ("quantize", model, "--data", cnn / "calib", "-o", q),
+        ("compare", model, q, "--data", cnn / "calib"),
+    ]
+    for command in commands:
+        if command[0] != "compare":
+            refused = qtool(*command)
+            assert refused.exit_code == 4
+            assert "bad.png" in refused.stderr
+        result = qtool(*command, "--on-bad-file", "skip")
+        assert result.exit_code == 0, result.stderr
+        assert "left out 1 bad" in result.stderr
+
+
+def test_a_recipe_declares_the_data_in_every_command(qtool: Run, cnn: Path) -> None:
+    model, recipe = cnn / "model.onnx", cnn / "recipe.toml"
+    recipe.write_text((cnn / "qtool.toml").read_text())
+    (cnn / "qtool.toml").unlink()
+    q = cnn / "q.onnx"
+    commands: list[tuple[object, ...]] = [
+        ("data", cnn / "calib", "--model", model),
+        ("calibrate", model, "--data", cnn / "calib", "-o", cnn / "x.calib"),
+        ("quantize", model, "--data", cnn / "calib", "-o", q),
+        ("compare", model, q, "--data", cnn / "calib"),
+    ]
+    for command in commands:
+        assert qtool(*command).exit_code in (3, 4)
+        result = qtool(*command, "--recipe", recipe)
+        assert result.exit_code == 0, result.stderr

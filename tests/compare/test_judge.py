@@ -181,9 +181,10 @@ def test_values_that_the_reference_has_not_are_left_out(build: Any, feed: Any) -
             "output",
         ),
         ("m (double[N,7] x) => (float[N,7] y) { y = Cast<to = 1>(x) }", "'x'"),
+        ("m (float[N,8] x) => (float[N,8] y) { y = Identity(x) }", "'x'"),
         ("m (float[N,7] x) => (float[M] y) <int64[1] s = {-1}> { y = Reshape(x, s) }", "'y'"),
     ],
-    ids=["input name", "output name", "more outputs", "input dtype", "output rank"],
+    ids=["input name", "output name", "more outputs", "input dtype", "input size", "output rank"],
 )
 def test_signatures_must_agree(build: Any, graph: str, names: str) -> None:
     with pytest.raises(ModelError, match=names) as caught:

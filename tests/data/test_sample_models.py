@@ -66,5 +66,5 @@ def test_command_with_bad_files(tmp_path: Path) -> None:
     assert "7 of 8 samples cannot be used" in output and "and 2 more" in output
     code, output = run(str(tmp_path), "--model", model_path, "--on-bad-file", "skip")
     assert code == 0
-    assert "used 1 of 8 files" in output and "skipped 7 bad files:" in output
+    assert "used 1 of 8 files" in output and "left out 7 bad files:" in output
     assert "  [red]7.npy" in output.splitlines() and "no labels" in output
