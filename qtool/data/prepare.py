@@ -37,6 +37,10 @@ class Prepare:
                 why = f"got {array.shape}, and the layout is {layout}"
                 fix = f"mend  layout  under [data.inputs.{self.spec.name}] in qtool.toml"
                 raise self._error(sample, why, fix)
+            if sorted(layout) != sorted(self.declared.model_layout):  # the reader's, not declared
+                why = f"its axes are {layout}, model_layout is {self.declared.model_layout}"
+                fix = f"mend  model_layout  under [data.inputs.{self.spec.name}] in qtool.toml"
+                raise self._error(sample, why, fix)
             array = array.transpose([layout.index(a) - 1 for a in self.declared.model_layout[1:]])
         if self.spec.shape is not None and not fits(array.shape, self.spec.shape[1:]):
             raise misfit(array, self.spec, self.declared, sample, bool(self.stored))
