@@ -19,16 +19,19 @@ def qtool(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
-@pytest.mark.parametrize("name", WORKS)
-@pytest.mark.parametrize("static", [False, True])
+# No data folder can feed an input of unknown rank, or a batch of 2^40.
+UNFED = {"unknown ranks", "2^40 rows in a batch"}
+
+
+@pytest.mark.parametrize(
+    ("name", "static"), [(n, s) for n in WORKS for s in (False, True) if not (s and n in UNFED)]
+)
 def test_it_works(name: str, static: bool, tmp_path: Path) -> None:
     model, output = tmp_path / "m.onnx", tmp_path / "o.onnx"
     model.write_bytes(WORKS[name]().SerializeToString())
     assert qtool("inspect", model).exit_code == 0
     options: list[object] = ["--allow-empty", "--allow-larger", "-o", output]
     if static:
-        if name in ("unknown ranks", "2^40 rows in a batch"):
-            pytest.skip("no data folder can feed it")
         kind = {"float16": np.float16, "double": np.float64}.get(name, np.float32)
         np.save(tmp_path / "x.npy", normal(40, 24).astype(kind))
         options += ["--data", tmp_path / "x.npy"]
