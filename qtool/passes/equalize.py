@@ -25,7 +25,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from qtool.ops import OPS, constant, weight_of
+from qtool.ops import OPS, attribute, constant, weight_of
 from qtool.passes.edit import array, is_float32, set_constant
 
 # x -> f(x) with f(s x) = s f(x), channel by channel
@@ -115,8 +115,7 @@ def _scalable(node: ir.Node, *, as_writer: bool) -> bool:
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     if bias is not None and (constant(bias) is None or array(bias).ndim != 1):
         return False
-    group = node.attributes.get("group")
-    groups = 1 if group is None else group.as_int()
+    groups = attribute(node, "group", 1)
     # A depthwise reader (one input channel per group) scales by its rows; other groups are rare.
     return groups == 1 or as_writer or array(weight).shape[0] == groups
 
@@ -178,11 +177,7 @@ def _input_axis(node: ir.Node, weight: NDArray[Any]) -> int:
     """The weight's axis of input channels; a depthwise weight has them along its rows."""
     contracted = OPS[node.op_type].contracted
     assert contracted is not None
-    depthwise = (
-        node.op_type == "Conv"
-        and "group" in node.attributes
-        and (node.attributes["group"].as_int() > 1 and weight.shape[1] == 1)
-    )
+    depthwise = node.op_type == "Conv" and attribute(node, "group", 1) > 1 and weight.shape[1] == 1
     return 0 if depthwise else contracted(node)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from qtool.ops import OPS, constant, weight_of
+from qtool.ops import OPS, attribute, constant, weight_of
 from qtool.passes.edit import array, bypass, is_float32, only_reader, set_constant
 
 
@@ -33,19 +33,13 @@ class FoldBatchNorm(ir.passes.InPlacePass):
             # OPS[...].channel is the weight's axis that BatchNormalization runs over.
             spec = OPS[node.op_type]
             assert spec.channel is not None
-            scaled = scale_along(weight, gain, spec.channel(node), attribute_group(node))
+            scaled = scale_along(weight, gain, spec.channel(node), attribute(node, "group", 1))
             set_constant(node, 1, scaled, f"{node.name}_weight")
             shifted = ((bias - mean) * gain + beta).astype(weight.dtype)
             set_constant(node, 2, shifted, f"{node.name}_bias")
             bypass(norm)
             changed = True
         return ir.passes.PassResult(model, modified=changed)
-
-
-def attribute_group(node: ir.Node) -> int:
-    """The number of groups of a convolution; 1 for all else."""
-    group = node.attributes.get("group")
-    return 1 if group is None else group.as_int()
 
 
 def scale_along(

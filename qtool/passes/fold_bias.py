@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from qtool.ops import OPS, constant, weight_of
+from qtool.ops import OPS, attribute, constant, weight_of
 from qtool.passes.edit import array, bypass, is_float32, only_reader, set_constant
 
 
@@ -74,7 +74,5 @@ def _bias(node: ir.Node, added: NDArray[Any]) -> NDArray[Any] | None:
 def _channels(node: ir.Node, weight: NDArray[Any]) -> int:
     spec = OPS[node.op_type]
     assert spec.channel is not None
-    group = node.attributes.get("group")
-    per_group = weight.shape[spec.channel(node)]
-    transposed = node.op_type == "ConvTranspose" and group is not None
-    return int(per_group * (group.as_int() if transposed and group is not None else 1))
+    groups = attribute(node, "group", 1) if node.op_type == "ConvTranspose" else 1
+    return int(weight.shape[spec.channel(node)]) * groups

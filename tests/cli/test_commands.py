@@ -103,17 +103,20 @@ def test_a_data_folder_that_is_not_there(qtool: Run, cnn: Path, more: tuple[str,
     assert "nosuch" in result.stderr
 
 
-def test_bad_files_can_be_left_out_in_every_command(qtool: Run, cnn: Path) -> None:
-    model = cnn / "model.onnx"
-    (cnn / "calib" / "0" / "bad.png").write_bytes(b"no image")
-    q = cnn / "q.onnx"
-    commands: list[tuple[object, ...]] = [
-        ("data", cnn / "calib", "--model", model),
-        ("calibrate", model, "--data", cnn / "calib", "-o", cnn / "x.calib"),
-        ("quantize", model, "--data", cnn / "calib", "-o", q),
-        ("compare", model, q, "--data", cnn / "calib"),
+def reading_data(cnn: Path) -> list[tuple[object, ...]]:
+    """Each command that reads data, on the sample; compare reads what quantize wrote."""
+    model, data, q = cnn / "model.onnx", cnn / "calib", cnn / "q.onnx"
+    return [
+        ("data", data, "--model", model),
+        ("calibrate", model, "--data", data, "-o", cnn / "x.calib"),
+        ("quantize", model, "--data", data, "-o", q),
+        ("compare", model, q, "--data", data),
     ]
-    for command in commands:
+
+
+def test_bad_files_can_be_left_out_in_every_command(qtool: Run, cnn: Path) -> None:
+    (cnn / "calib" / "0" / "bad.png").write_bytes(b"no image")
+    for command in reading_data(cnn):
         if command[0] != "compare":
             refused = qtool(*command)
             assert refused.exit_code == 4
@@ -124,17 +127,10 @@ def test_bad_files_can_be_left_out_in_every_command(qtool: Run, cnn: Path) -> No
 
 
 def test_a_recipe_declares_the_data_in_every_command(qtool: Run, cnn: Path) -> None:
-    model, recipe = cnn / "model.onnx", cnn / "recipe.toml"
+    recipe = cnn / "recipe.toml"
     recipe.write_text((cnn / "qtool.toml").read_text())
     (cnn / "qtool.toml").unlink()
-    q = cnn / "q.onnx"
-    commands: list[tuple[object, ...]] = [
-        ("data", cnn / "calib", "--model", model),
-        ("calibrate", model, "--data", cnn / "calib", "-o", cnn / "x.calib"),
-        ("quantize", model, "--data", cnn / "calib", "-o", q),
-        ("compare", model, q, "--data", cnn / "calib"),
-    ]
-    for command in commands:
+    for command in reading_data(cnn):
         assert qtool(*command).exit_code in (3, 4)
         result = qtool(*command, "--recipe", recipe)
         assert result.exit_code == 0, result.stderr
