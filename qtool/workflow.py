@@ -144,15 +144,16 @@ def build(job: Job, calibration: Calibration | None) -> Quantized:
     if calibration is not None:
         _require_fit(job, calibration)
         histograms = calibration.histograms
-    plan = decide(job.model, job.sites, histograms, job.target)
-    rewritten = InsertQDQ(plan)(job.model.clone()).model
-    return Quantized(models.serialize(rewritten), plan)
+    return _carry_out(job, histograms)
 
 
 def dry_run(job: Job) -> Quantized:
     """The plan and the size without measuring: the size does not depend on the ranges."""
-    unit = Histogram.unit()
-    plan = decide(job.model, job.sites, dict.fromkeys(job.sites.sources, unit), job.target)
+    return _carry_out(job, dict.fromkeys(job.sites.sources, Histogram.unit()))
+
+
+def _carry_out(job: Job, ranges: Mapping[str, Histogram]) -> Quantized:
+    plan = decide(job.model, job.sites, ranges, job.target)
     rewritten = InsertQDQ(plan)(job.model.clone()).model
     return Quantized(models.serialize(rewritten), plan)
 
