@@ -2,17 +2,19 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import torch
-from reading import Feeds, samples
+from reading import Feeds, Label, samples
 from torch import Tensor, nn
 
 SAMPLES = Path(__file__).resolve().parent.parent
+# From a split's folder, the outputs of its samples and their labels: what to print of them.
+Score = Callable[[Path, np.ndarray, Sequence[Label]], str]
 
 
 def start(name: str) -> Path:
@@ -29,14 +31,18 @@ def start(name: str) -> Path:
 
 
 def fit(
-    model: nn.Module, batches: Iterable[tuple[tuple[Tensor, ...], Tensor]], steps: int, rate: float
+    model: nn.Module,
+    batches: Iterable[tuple[tuple[Tensor, ...], Tensor]],
+    steps: int,
+    rate: float,
+    measure: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
 ) -> None:
     """Trains on `steps` batches of (inputs, labels) and leaves the model in eval mode."""
     optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
     model.train()
     for step, (inputs, labels) in zip(range(1, steps + 1), batches, strict=False):
-        loss = nn.functional.cross_entropy(model(*inputs), labels)
+        loss = measure(model(*inputs), labels)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -63,7 +69,26 @@ def strip_paths(path: Path) -> None:
         assert trace not in words, f"{path.name} still holds {trace!r}"
 
 
-def check(folder: Path, model: nn.Module, batches: Iterable[Feeds]) -> None:
+def margins(_: Path, outputs: np.ndarray, labels: Sequence[Label]) -> str:
+    """A classifier's accuracy, and how far its answers are from turning."""
+    each = []
+    for logits, label in zip(outputs, labels, strict=True):
+        each.append(logits[label] - np.delete(logits, label).max())
+    return (
+        f"accuracy {np.greater(each, 0).mean():.4f} of {len(each)},"
+        f" margin median {np.median(each):.2f}, 5 % below {np.quantile(each, 0.05):.2f}"
+    )
+
+
+def check(
+    folder: Path,
+    model: nn.Module,
+    batches: Iterable[Feeds],
+    *,
+    output: str = "logits",
+    score: Score = margins,
+    tolerance: float = 1e-4,
+) -> None:
     """Cleans and checks the exported file, compares it with torch, and prints its float scores."""
     path = folder / "model.onnx"
     strip_paths(path)
@@ -72,18 +97,16 @@ def check(folder: Path, model: nn.Module, batches: Iterable[Feeds]) -> None:
     for feeds in [*batches, *(feeds for feeds, _ in samples(folder, "calib"))]:
         with torch.no_grad():
             expected = model(*(torch.from_numpy(feeds[i.name]) for i in session.get_inputs()))
-        np.testing.assert_allclose(session.run(["logits"], feeds)[0], expected, rtol=0, atol=1e-4)
+        found = session.run([output], feeds)[0]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
 
     describe(path)
     for split in ("calib", "eval"):
-        margins = []
+        outputs, labels = [], []
         for feeds, label in samples(folder, split):
-            logits = session.run(["logits"], feeds)[0][0]
-            margins.append(logits[label] - np.delete(logits, label).max())
-        print(
-            f"{split}: accuracy {np.greater(margins, 0).mean():.4f} of {len(margins)},"
-            f" margin median {np.median(margins):.2f}, 5 % below {np.quantile(margins, 0.05):.2f}"
-        )
+            outputs.append(session.run([output], feeds)[0][0])
+            labels.append(label)
+        print(f"{split}: {score(folder / split, np.stack(outputs), labels)}")
 
 
 def describe(path: Path) -> None:

@@ -12,18 +12,20 @@ import numpy as np
 from PIL import Image
 
 Feeds = dict[str, np.ndarray]
+# A class, the array that the output should be, or None where labels.npy is not there.
+Label = int | np.ndarray | None
 
 
-def samples(folder: Path, split: str) -> Iterator[tuple[Feeds, int]]:
+def samples(folder: Path, split: str) -> Iterator[tuple[Feeds, Label]]:
     """Each sample alone (batch 1, unpadded) with its label."""
     declared = folder / "qtool.toml"
     inputs = tomllib.loads(declared.read_text())["data"]["inputs"] if declared.exists() else {}
-    if "image" in inputs:
-        yield from _images(folder / split, inputs["image"])
-    elif "input_ids" in inputs:
+    if "input_ids" in inputs:
         yield from _texts(folder, split, inputs["input_ids"])
+    elif list((folder / split).glob("*/*.png")):
+        yield from _images(folder / split, inputs["image"])
     else:
-        yield from _arrays(folder / split)
+        yield from _arrays(folder / split, inputs)
 
 
 def _images(split: Path, declared: dict[str, Any]) -> Iterator[tuple[Feeds, int]]:
@@ -35,11 +37,20 @@ def _images(split: Path, declared: dict[str, Any]) -> Iterator[tuple[Feeds, int]
         yield {"image": image[None, None]}, int(path.parent.name)
 
 
-def _arrays(split: Path) -> Iterator[tuple[Feeds, int]]:
+def _arrays(split: Path, inputs: dict[str, Any]) -> Iterator[tuple[Feeds, Label]]:
     arrays = {path.stem: np.load(path) for path in sorted(split.glob("*.npy"))}
-    labels = arrays.pop("labels")
-    for row, label in enumerate(labels):
-        yield {name: array[row : row + 1] for name, array in arrays.items()}, int(label)
+    for path in sorted(split.glob("*.npz")):
+        arrays.update(np.load(path))
+    labels = arrays.pop("labels", None)
+    for name, declared in inputs.items():
+        arrays[name] = arrays[name] * np.float32(declared["scale"])
+    for row in range(len(next(iter(arrays.values())))):
+        feeds = {name: array[row : row + 1] for name, array in arrays.items()}
+        yield feeds, None if labels is None else _label(labels[row])
+
+
+def _label(stored: np.ndarray) -> Label:
+    return int(stored) if stored.ndim == 0 else stored
 
 
 def read_vocabulary(path: Path) -> dict[str, int]:
