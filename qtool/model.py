@@ -5,18 +5,23 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import stat
 import warnings
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import onnx.checker
 import onnx.helper
+import onnx.numpy_helper
 import onnx.version_converter
 import onnx_ir as ir
+from numpy.typing import NDArray
 
-from qtool.errors import DataError, MachineError, ModelError
+from qtool.errors import MachineError, ModelError
 from qtool.external import bind, external
+from qtool.impostor import looks_like, refuse_other_files
+from qtool.maps import Types, name_of, name_of_dtype, put_back, remember, remembered, take_out
 from qtool.signature import Signature, TensorSpec
 
 ONNX_VERSION: str = onnx.__version__
@@ -24,14 +29,6 @@ _TWO_GB = 2**31 - 1
 
 # Said once, as an error of ours; without a handler Python would print onnx_ir's words as well.
 logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
-
-# first bytes -> what the file is, for those that are often given in place of a model
-_MAGIC = {
-    b"PK\x03\x04": "a zip archive (a PyTorch .pt file, perhaps)",
-    b"version https://git-lfs": "a git-lfs pointer; run  git lfs pull",
-    b"\x89HDF": "an HDF5 file (Keras)",
-    b"\x1f\x8b": "a gzip file",
-}
 
 
 def load(path: Path) -> ir.Model:
@@ -41,22 +38,21 @@ def load(path: Path) -> ir.Model:
         ModelError: not an ONNX model, damaged, or its external data leaves its folder.
         MachineError: the file cannot be opened.
     """
-    _refuse_other_files(path)
+    refuse_other_files(path)
     try:
         proto = onnx.load(str(path), load_external_data=False)
     except PermissionError as error:
         raise MachineError(f"cannot read {path}", str(error)) from error
     except Exception as error:  # protobuf raises its own kinds
-        raise ModelError(f"{path} is not an ONNX model", _looks_like(path)) from error
+        raise ModelError(f"{path} is not an ONNX model", looks_like(path)) from error
     if not proto.graph.node and not proto.graph.output:
-        raise ModelError(f"{path} is not an ONNX model", "it holds no graph: " + _looks_like(path))
-    _refuse_maps(proto.graph)
+        raise ModelError(f"{path} is not an ONNX model", "it holds no graph: " + looks_like(path))
     _refuse_odd_tensors(proto.graph, path)
     try:
         with warnings.catch_warnings():
             # The runtime refuses what onnx only warns of.
             warnings.filterwarnings("error", "Ignoring unknown external data")
-            model = ir.from_proto(proto)
+            model = _read(proto)
         model.graph.sort()  # the runtime takes nodes in any order, onnx_ir copies them in theirs
     except Exception as error:
         raise ModelError(f"{path} is not a valid ONNX model", _root(error)) from error
@@ -113,6 +109,10 @@ def raise_opset(model: ir.Model, wanted: int) -> ir.Model:
     """
     if opset(model) >= wanted:
         return model
+    if not {"", "ai.onnx"} & set(model.graph.opset_imports):  # none of the standard is used
+        model = model.clone()
+        model.graph.opset_imports[""] = wanted
+        return model
     proto = _proto(model)
     # The converter follows only tensors that it knows as inputs where the file has IR 3.
     try:
@@ -121,7 +121,7 @@ def raise_opset(model: ir.Model, wanted: int) -> ir.Model:
         raise ModelError(
             f"cannot raise opset {opset(model)} to {wanted}", str(error).splitlines()[0]
         ) from error
-    return ir.from_proto(raised)
+    return _read(raised, remembered(model))
 
 
 def stamp(model: ir.Model) -> None:
@@ -144,7 +144,8 @@ def infer_shapes(model: ir.Model) -> ir.Model:
     if proto.ByteSize() > _TWO_GB:
         return model
     try:
-        return ir.from_proto(onnx.shape_inference.infer_shapes(proto, data_prop=True))
+        found = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+        return _read(found, remembered(model))
     except Exception:  # a wrong annotation in the file: the runtime may still run it
         return model
 
@@ -153,7 +154,11 @@ def signature(model: ir.Model) -> Signature:
     """Inputs and outputs; an input with an initializer is a parameter and not listed."""
     graph = model.graph
     inputs = [v for v in graph.inputs if v.name not in graph.initializers]
-    return Signature(tuple(map(_spec, inputs)), tuple(map(_spec, graph.outputs)))
+    types = remembered(model)
+    return Signature(
+        tuple(_spec(value, types) for value in inputs),
+        tuple(_spec(value, types) for value in graph.outputs),
+    )
 
 
 def file_size(path: Path) -> int:
@@ -165,17 +170,55 @@ def file_size(path: Path) -> int:
     return sum(f.stat().st_size for f in files)
 
 
-def _spec(value: ir.Value) -> TensorSpec:
-    if value.dtype is None:
+def read_tensor(data: bytes) -> tuple[str, NDArray[Any]]:
+    """The name and values of a TensorProto; bfloat16, float8, int4 in wider types.
+
+    ValueError: no tensor, no numbers, external data, or other values than its shape says.
+    """
+    try:
+        tensor = onnx.TensorProto.FromString(data)
+        kind = onnx.TensorProto.DataType.Name(tensor.data_type)
+    except Exception as error:  # protobuf raises its own kinds
+        raise ValueError("it is no ONNX tensor (TensorProto)") from error
+    if kind in ("UNDEFINED", "STRING") or tensor.HasField("segment"):  # so looks a SequenceProto
+        raise ValueError(f"it is no whole tensor of numbers (TensorProto), its type is {kind}")
+    if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+        raise ValueError("its values lie in another file, which is not read")
+    dims = tuple(tensor.dims)
+    # No type takes less than two bits for an element.
+    if min(dims, default=0) < 0 or math.prod(dims) > 4 * len(data):
+        raise ValueError(f"its shape is {dims}, and it has {len(data)} bytes in all")
+    try:
+        array = onnx.numpy_helper.to_array(tensor)
+    except Exception as error:
+        raise ValueError(f"its values do not fill its shape {dims}") from error
+    if array.dtype.isbuiltin != 1:  # of the package ml_dtypes
+        array = array.astype(np.int8 if "INT" in kind else np.float32)
+    return tensor.name, array
+
+
+def _read(proto: onnx.ModelProto, types: Types | None = None) -> ir.Model:
+    """The model of a file whose inputs and outputs have the types given, or those in the file."""
+    found = take_out(proto)
+    model = ir.from_proto(proto)
+    remember(model, found if types is None else types)
+    return model
+
+
+def _spec(value: ir.Value, types: Types) -> TensorSpec:
+    name = value.name or ""
+    if name in types:
+        return TensorSpec(name, name_of(types[name]), None)
+    if value.type is None:
         dtype = "unknown"
-    elif value.dtype is ir.DataType.STRING:
-        dtype = "str"
+    elif not isinstance(value.type, ir.TensorType):
+        return TensorSpec(name, name_of(ir.serde.serialize_type(value.type)), None)
     else:
-        dtype = value.dtype.numpy().name
+        dtype = name_of_dtype(value.type.dtype)
     if value.shape is None:
-        return TensorSpec(value.name or "", dtype, None)
+        return TensorSpec(name, dtype, None)
     dims = tuple(d if isinstance(d, int) else d.value for d in value.shape)
-    return TensorSpec(value.name or "", dtype, dims)
+    return TensorSpec(name, dtype, dims)
 
 
 def _proto(model: ir.Model) -> onnx.ModelProto:
@@ -184,39 +227,13 @@ def _proto(model: ir.Model) -> onnx.ModelProto:
         if any(external(model)):
             model = model.clone()
             ir.external_data.load_to_model(model)
-        return ir.to_proto(model)
+        proto = ir.to_proto(model)
     except Exception as error:  # names that are not UTF-8, tensors that are not what they say
         raise ModelError(
             "the model holds what an ONNX file cannot hold", _root(error)[:300]
         ) from error
-
-
-def _refuse_other_files(path: Path) -> None:
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        raise ModelError(f"no file {path}") from None
-    except OSError as error:
-        raise MachineError(f"cannot read {path}", str(error)) from error
-    if stat.S_ISDIR(mode):
-        raise ModelError(f"{path} is a folder", "the model is one .onnx file")
-    if not stat.S_ISREG(mode):
-        raise ModelError(f"{path} is not a regular file")
-    if path.stat().st_size == 0:
-        raise ModelError(f"{path} is empty", "a download or export may have been cut short")
-
-
-def _refuse_maps(graph: onnx.GraphProto) -> None:
-    for value in graph.output:
-        kind = value.type
-        while kind.HasField("sequence_type"):
-            kind = kind.sequence_type.elem_type
-        if kind.HasField("map_type"):
-            raise ModelError(
-                f"output {value.name!r} is a map",
-                "as scikit-learn's exporter makes of probabilities; only tensors can be read",
-                "export it with  options={'zipmap': False}",
-            )
+    put_back(proto, remembered(model))
+    return proto
 
 
 def _refuse_odd_tensors(graph: onnx.GraphProto, path: Path) -> None:
@@ -246,21 +263,3 @@ def _root(error: BaseException) -> str:
     while (earlier := error.__cause__ or error.__context__) is not None:
         error = earlier
     return (str(error) or type(error).__name__).splitlines()[0]
-
-
-def _looks_like(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            head = file.read(64)
-    except OSError as error:
-        raise DataError(f"cannot read {path}", str(error)) from error
-    for magic, what in _MAGIC.items():
-        if head.startswith(magic):
-            return f"it looks like {what}"
-    if head[4:8] == b"TFL3":
-        return "it looks like a TensorFlow Lite model"
-    if head[8:10] == b'{"':
-        return "it looks like a safetensors file"
-    if all(32 <= b < 127 or b in b"\t\r\n" for b in head):
-        return "it looks like a text file"
-    return "it is damaged, cut short, or of another format"

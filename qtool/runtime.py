@@ -114,7 +114,7 @@ def probe(signature: Signature) -> dict[str, NDArray[Any]]:
             feeds[spec.name] = np.full(shape, "a", dtype=object)
         else:
             # A sequence, or a type that numpy lacks, is left out: the run then says so.
-            with suppress(TypeError):
+            with suppress(TypeError, ValueError):
                 feeds[spec.name] = np.ones(shape, dtype=spec.dtype)
     return feeds
 
@@ -149,8 +149,17 @@ def _is_utf8(path: Path) -> bool:
 
 
 def _spec(arg: Any) -> TensorSpec:
-    shape = tuple(d if isinstance(d, int) else (d or None) for d in arg.shape)
-    return TensorSpec(arg.name, _DTYPES.get(arg.type, arg.type), shape)
+    # "seq(map(string,tensor(float)))" -> "seq(map(str,float32))"
+    kind = _TENSOR.sub(lambda found: _DTYPES.get(found[0], found[0]), arg.type)
+    kind = kind.replace("map(string,", "map(str,")
+    if not arg.type.startswith("tensor("):
+        return TensorSpec(arg.name, kind, None)  # a sequence or a map has no shape
+    return TensorSpec(
+        arg.name, kind, tuple(d if isinstance(d, int) else d or None for d in arg.shape)
+    )
+
+
+_TENSOR = re.compile(r"\btensor\(\w+\)")
 
 
 def _reason(error: Exception) -> str:

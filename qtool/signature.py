@@ -11,7 +11,8 @@ from qtool.errors import UsageError
 class TensorSpec:
     """One input or output: its name, numpy dtype name, and shape (None or a name where dynamic).
 
-    `shape` is None where the file does not say even the rank.
+    `shape` is None where the file does not say even the rank, and for what is no tensor: that has
+    dtypes such as "seq(map(int64,float32))".
     """
 
     name: str
@@ -20,7 +21,8 @@ class TensorSpec:
 
     def __str__(self) -> str:
         if self.shape is None:
-            return f"{self.name} {self.dtype} (unknown rank)"
+            rank = "" if "(" in self.dtype else " (unknown rank)"
+            return f"{self.name} {self.dtype}{rank}"
         inner = ", ".join("?" if d is None else str(d) for d in self.shape)
         return f"{self.name} {self.dtype} ({inner})"
 

@@ -20,6 +20,8 @@ LEVELS = {
     "qtool.files": 0,
     "qtool.numeric": 0,
     "qtool.external": 1,
+    "qtool.impostor": 1,
+    "qtool.maps": 1,
     "qtool.model": 1,
     "qtool.runtime": 1,
     "qtool.data": 1,
@@ -42,10 +44,11 @@ DOORS = {
     "onnxruntime": {"qtool.runtime"},
     "onnx": {"qtool.model"},
     "PIL": {"qtool.data.images"},
+    "pyarrow": {"qtool.data.parquet"},
     "typer": {"qtool.cli"},
     "rich": {"qtool.cli"},
     "onnx_ir": {
-        "qtool.external", "qtool.model", "qtool.ops", "qtool.plan", "qtool.calibrate",
+        "qtool.external", "qtool.maps", "qtool.model", "qtool.ops", "qtool.plan", "qtool.calibrate",
         "qtool.passes", "qtool.workflow", "qtool.inspect",
     },
 }  # fmt: skip

@@ -192,16 +192,3 @@ def test_weights_in_constant_nodes_count_as_weights() -> None:
     )
     after = prepare(ir.from_proto(made))
     assert operators(after) == ["MatMul", "Relu"]
-
-
-def test_an_output_that_is_a_map_is_named_with_the_way_out(tmp_path: Path) -> None:
-    kind = onnx.helper.make_map_type_proto(
-        onnx.TensorProto.INT64, onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, [])
-    )
-    made = proto("g (float[N,3] x) => (float[N,3] y) { y = Neg(x) }")
-    made.graph.output[0].type.CopyFrom(onnx.helper.make_sequence_type_proto(kind))
-    path = tmp_path / "model.onnx"
-    path.write_bytes(made.SerializeToString())
-    with pytest.raises(ModelError, match="'y' is a map") as caught:
-        models.load(path)
-    assert "zipmap" in caught.value.fix

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qtool.cli import options as o
 
 if TYPE_CHECKING:
-    from qtool.data import Dataset
+    from numpy.typing import NDArray
 
-EXAMPLES = 5
+    from qtool.data import Dataset, Fed
+    from qtool.signature import Signature
+
+EXAMPLES = 3
 CLASSES = 12
+VALUES = 6  # of an example
+NAME = 30  # characters of a class's name
+WIDTH = 99  # columns of what is wrapped; a path never is
 
 
 def data(
-    path: Annotated[Path, typer.Argument(metavar="DIR", help="The data: a folder, .npy or .npz.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The data: a folder, or one file of samples.")
+    ],
     model: Annotated[Path, typer.Option(help="The model that they are for.")],
     samples: o.Samples = None,
     seed: o.Seed = None,
@@ -28,12 +39,9 @@ def data(
 
     Shows what would be fed to a model: shapes, ranges, labels, examples. Runs nothing.
     """
-    from rich.markup import escape
-
     from qtool import model as models
-    from qtool.cli.boundary import printable
-    from qtool.cli.console import out
-    from qtool.data import Fed, watch
+    from qtool.cli.console import err, out
+    from qtool.data import watch
 
     signature = models.signature(models.load(model))
     choices = o.recipe_from(recipe, samples=samples, seed=seed)
@@ -42,44 +50,144 @@ def data(
     fed: dict[str, Fed] = {}
     for _ in watch(chosen.batches(1), fed):
         pass
-    lines = [chosen.describe(fed), *(f"the model takes {spec}" for spec in signature.inputs)]
-    lines += [_labels(chosen), *_examples(chosen)]
+    lines = [chosen.describe(fed), *_taken(signature), *_declared(chosen)]
+    lines += [*_labels(chosen), *_examples(chosen)]
     for line in lines:
-        out.print(escape(printable(line)))
+        out.print(_safe(line))
+    for line in _unscaled(chosen, signature, fed):
+        err.print(_safe(line))
 
 
-def _labels(dataset: Dataset) -> str:
-    labels = dataset.labels
-    if labels is None:
-        return "no labels"
-    if labels.dtype.kind == "f":
-        return f"labels: numbers from {labels.min():.4g} to {labels.max():.4g}"
-    counts: dict[int, int] = {}
-    for label in sorted(labels.tolist()):
-        counts[label] = counts.get(label, 0) + 1
-    shown = [f"{_name(dataset, label)} × {counts[label]}" for label in list(counts)[:CLASSES]]
-    more = [f"and {len(counts) - CLASSES} more"] if len(counts) > CLASSES else []
-    return f"labels: {len(counts)} classes: {', '.join(shown + more)}"
+def _safe(line: str) -> str:
+    from rich.markup import escape
+
+    from qtool.cli.boundary import printable
+
+    return escape(printable(line))
 
 
-def _name(dataset: Dataset, label: int) -> str:
-    return dataset.classes[label] if dataset.classes else str(label)
-
-
-def _examples(dataset: Dataset) -> list[str]:
-    lines = ["examples:"]
-    for index, name in enumerate(dataset.names[:EXAMPLES]):
-        label = ""
-        if dataset.labels is not None:
-            number = dataset.labels[index].item()
-            label = f", label {_name(dataset, number) if isinstance(number, int) else number}"
-        values = [
-            f"{key} {array.dtype} {array.shape} {_first_values(array.reshape(-1)[:6].tolist())}"
-            for key, array in dataset.sample(index).items()
-        ]
-        lines += [f"  {name}{label}", *(f"    {value}" for value in values)]
+def _wrapped(head: str, items: Sequence[str]) -> list[str]:
+    """`head item, item …` in lines of at most `WIDTH` columns; an item is never broken."""
+    lines = [head]
+    for number, item in enumerate(items, 1):
+        word = item if number == len(items) else f"{item},"
+        if len(lines[-1]) + 1 + len(word) > WIDTH:
+            lines.append(f"   {word}")
+        else:
+            lines[-1] += f" {word}"
     return lines
 
 
-def _first_values(values: list[float]) -> str:
-    return f"{' '.join(f'{value:.4g}' for value in values)} …"
+def _taken(signature: Signature) -> list[str]:
+    if len(signature.inputs) == 1:
+        return [f"the model takes {signature.inputs[0]}"]
+    return ["the model takes", *(f"  {spec}" for spec in signature.inputs)]
+
+
+def _declared(dataset: Dataset) -> list[str]:
+    """The keys of qtool.toml that made the samples what they are, as they stand there."""
+    lines = []
+    for name in dataset.columns:
+        keys = dataset.declaration.input(name).model_dump(by_alias=True, exclude_unset=True)
+        items = [f"{key} = {json.dumps(v, ensure_ascii=False)}" for key, v in keys.items()]
+        lines += _wrapped(f"declared for {name}:", items) if items else []
+    return lines
+
+
+def _labels(dataset: Dataset) -> list[str]:
+    labels = dataset.labels
+    if labels is None:
+        return ["no labels"]
+    if labels.ndim > 1:
+        spread = f"range {labels.min():.4g} … {labels.max():.4g}"
+        return [f"labels: {labels.dtype} {labels.shape[1:]}, {spread}"]
+    if labels.dtype.kind == "f":
+        return [f"labels: numbers from {labels.min():.4g} to {labels.max():.4g}"]
+    counts: dict[int, int] = {}
+    for label in sorted(labels.tolist()):
+        counts[label] = counts.get(label, 0) + 1
+    shown = [f"{_class(dataset, label)} × {counts[label]}" for label in list(counts)[:CLASSES]]
+    more = [f"and {len(counts) - CLASSES} more"] if len(counts) > CLASSES else []
+    known = len(dataset.classes or ())
+    of = f" of {known}" if known > len(counts) else ""
+    plural = "class" if known <= len(counts) == 1 else "classes"
+    return _wrapped(f"labels: {len(counts)}{of} {plural}:", shown + more)
+
+
+def _class(dataset: Dataset, label: int) -> str:
+    """The index, and the name where it says more than the index."""
+    name = dataset.classes[label] if dataset.classes else str(label)
+    if name == str(label):
+        return name
+    return f"{label} {_cut(name, NAME)}"
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 2].rstrip()} …"
+
+
+def _examples(dataset: Dataset) -> list[str]:
+    """Samples from all over the set: where it is sorted by class, they show several."""
+    count, lines = min(EXAMPLES, len(dataset)), ["examples:" if len(dataset) > 1 else "example:"]
+    for index in (number * (len(dataset) - 1) // max(count - 1, 1) for number in range(count)):
+        lines.append(f"  {dataset.names[index]}{_label(dataset, index)}")
+        for key, array in dataset.sample(index).items():
+            if text := dataset.columns[key].text:
+                lines.append(_cut(f'    "{text(index)}"', WIDTH))
+            lines.append(_example(key, array))
+    return lines
+
+
+def _label(dataset: Dataset, index: int) -> str:
+    if dataset.labels is None:
+        return ""
+    label = dataset.labels[index]
+    if label.ndim:
+        return f", label {_numbers(label, 40)}"
+    number = label.item()
+    return f", label {_class(dataset, number) if isinstance(number, int) else f'{number:.4g}'}"
+
+
+def _example(name: str, array: NDArray[Any]) -> str:
+    """Its shape, its range where it is more than a few numbers, and the first of them."""
+    line = f"    {name} {array.dtype} {array.shape}"
+    if array.dtype.kind == "f" and array.size > VALUES:
+        line += f", range {array.min():.4g} … {array.max():.4g}:"
+    return f"{line} {_numbers(array, WIDTH - len(line) - 1)}"
+
+
+def _numbers(array: NDArray[Any], width: int) -> str:
+    """The first values, as many as fit."""
+    first = [
+        f"{value:.4g}" if isinstance(value, int | float) else json.dumps(value, default=str)
+        for value in array.reshape(-1)[:VALUES].tolist()
+    ]
+    while len(first) > 1 and len(" ".join(first)) + 2 > width:
+        first.pop()
+    return " ".join(first) + (" …" if len(first) < array.size else "")
+
+
+def _unscaled(dataset: Dataset, signature: Signature, fed: dict[str, Fed]) -> list[str]:
+    """A note on pixels of 0 … 255 that go into a model of floats with nothing declared."""
+    lines = []
+    for spec in signature.inputs:
+        declared, now = dataset.declaration.input(spec.name), fed[spec.name]
+        if declared.scale is not None or declared.mean is not None or declared.std is not None:
+            continue
+        stored = dataset.columns[spec.name].read(0)
+        pixels = stored.dtype == "uint8" and stored.ndim > 1 and "float" in spec.dtype
+        if not pixels or now.high <= 1:  # a mask of zeros and ones is no picture
+            continue
+        lines += [
+            f"note: {spec.name} is fed as it is stored, {now.low:.4g} … {now.high:.4g}: no scale, "
+            "mean or std is declared",
+            "  if the model was trained on 0 … 1, add to qtool.toml in or above the data folder:",
+            f"    [data.inputs.{_toml_key(spec.name)}]",
+            "    scale = 0.00392156862745098   # 1/255",
+            "  and  mean = […]  and  std = […]  if it was trained with them",
+        ]
+    return lines
+
+
+def _toml_key(name: str) -> str:
+    return name if re.fullmatch("[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)

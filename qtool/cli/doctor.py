@@ -36,4 +36,7 @@ def doctor() -> None:
 
 
 # extra -> the package it brings, what for
-EXTRAS = {"tokenizers": ("tokenizers", "text through a tokenizer.json")}
+EXTRAS = {
+    "parquet": ("pyarrow", "tables in .parquet files"),
+    "tokenizers": ("tokenizers", "text through a tokenizer.json"),
+}

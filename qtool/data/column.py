@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 from numpy.typing import NDArray
 
@@ -13,20 +14,60 @@ from qtool.data.files import File, listed, printable
 from qtool.errors import DataError
 from qtool.signature import TensorSpec
 
+T = TypeVar("T")
+
+
+class Lazy(Sequence[T], Generic[T]):
+    """`make(0)`, `make(1)` … `make(count - 1)`, none of them held: sets may have many rows."""
+
+    def __init__(self, count: int, make: Callable[[int], T]) -> None:
+        self._count = count
+        self._make = make
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[T, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> T | tuple[T, ...]:
+        if isinstance(index, slice):
+            return tuple(self._make(number) for number in range(self._count)[index])
+        return self._make(range(self._count)[index])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Lazy | tuple | list) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as a list's
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
 
 @dataclass(frozen=True, eq=False)
 class Column:
     """The stored arrays of one input in the order of the samples, before any preprocessing."""
 
-    names: tuple[str, ...]
-    files: tuple[File, ...]  # the file that each sample lies in
+    names: Sequence[str]
+    files: Sequence[File]  # the file that each sample lies in
     read: Callable[[int], NDArray[Any]]  # raises DataError naming the file
     layout: str | None = None  # of what `read` gives, where the reader knows it
+    text: Callable[[int], str] | None = None  # what a person would read there, where it is text
 
     def take(self, rows: Sequence[int]) -> Column:
         """The same column with only these samples, in this order."""
-        names, files = tuple(self.names[r] for r in rows), tuple(self.files[r] for r in rows)
-        return Column(names, files, lambda index: self.read(rows[index]), self.layout)
+        kept = array("q", rows)
+        text = self.text
+        return Column(
+            Lazy(len(kept), lambda index: self.names[kept[index]]),
+            Lazy(len(kept), lambda index: self.files[kept[index]]),
+            lambda index: self.read(kept[index]),
+            self.layout,
+            text and (lambda index: text(kept[index])),
+        )
 
 
 @dataclass(frozen=True)
@@ -38,6 +79,7 @@ class Request:
     inputs: tuple[TensorSpec, ...]
     declaration: Declaration
     prefix: str = ""  # of the files' names, where the input has a folder of its own
+    skip: bool = False  # bad samples, to be left out once they are known
 
     def declared(self, spec: TensorSpec) -> InputDeclaration:
         return self.declaration.input(spec.name)
@@ -69,6 +111,7 @@ class Found:
     columns: dict[str, Column]
     labels: Column | None = None
     unit: str = "files"
+    classes: Callable[[], tuple[str, ...] | None] | None = None  # finds the names of the classes
 
 
 @dataclass(frozen=True)
@@ -77,7 +120,9 @@ class Reader:
 
     suffixes: frozenset[str]
     open: Callable[[Request], Found]
-    keys: frozenset[str] = field(default_factory=frozenset)
+    keys: frozenset[str] = field(default_factory=frozenset)  # under [data.inputs.NAME]
+    set_keys: frozenset[str] = field(default_factory=frozenset)  # under [data]
+    rows: bool = False  # whether its samples are rows: these may hold texts and strings
 
 
 def one_per_file(
@@ -94,5 +139,5 @@ def many_in_one(file: File, count: int, read: Callable[[int], NDArray[Any]]) -> 
         raise DataError(
             f"{printable(file.path)} holds no samples", "its first axis is 0", "add samples"
         )
-    names = tuple(f"{file.name}[{index}]" for index in range(count))
-    return Column(names, (file,) * count, read)
+    names = Lazy(count, lambda index: f"{file.name}[{index}]")
+    return Column(names, Lazy(count, lambda _: file), read)

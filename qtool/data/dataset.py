@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -36,18 +37,18 @@ class Dataset:
     skipped: tuple[str, ...] = ()  # names of bad samples left out, with on_bad_file="skip"
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> Sequence[str]:
         """One per sample, relative to the folder: "0/0007.png", "images.npy[7]"; printable."""
         return next(iter(self.columns.values())).names
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """classes[label] is the class's name, where folders or labels.csv name classes."""
+        """classes[label] is the class's name, where folders, labels.csv or a column do."""
         return self.label_source.classes if self.label_source else None
 
     @cached_property
     def labels(self) -> NDArray[Any] | None:
-        """int64 (n,) class indices or float64 (n,), aligned with `names`. DataError if unusable."""
+        """int64 (n,) class indices, float64 (n,) or float (n, …), as `names`; else DataError."""
         if self.label_source is None:
             return None
         column = self.label_source.column
@@ -101,7 +102,7 @@ class Dataset:
         def rank(row: int) -> bytes:
             return hashlib.sha256(f"{seed}\n{self.names[row]}".encode()).digest()
 
-        chosen = sorted(range(len(self)), key=rank)[:samples]
+        chosen = heapq.nsmallest(samples, range(len(self)), key=rank)
         return replace(self._take(sorted(chosen)), seed=seed)
 
     def _take(self, rows: Sequence[int]) -> Dataset:

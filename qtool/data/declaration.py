@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from qtool.data.files import File, printable, raise_all
+from qtool.data.files import File, printable, raise_all, repeated
 from qtool.errors import DataError, did_you_mean
 
 Layout = Annotated[str, Field(pattern=r"^N[A-Z]+$")]
@@ -43,6 +43,10 @@ class InputDeclaration(BaseModel):
     scale: PerChannel | None = None
     mean: PerChannel | None = None
     std: PerChannel | None = None
+    sample_rate: PositiveInt | None = None
+    length: PositiveInt | None = None
+    channels: Literal["mono"] | None = None
+    columns: Annotated[list[str], Field(min_length=1)] | None = None
     vocabulary: str | None = None
     tokenizer: str | None = None
     unit: Literal["character", "word"] = "character"
@@ -67,6 +71,10 @@ class InputDeclaration(BaseModel):
             )
         if self.vocabulary and self.tokenizer:
             raise ValueError("vocabulary and tokenizer exclude each other")
+        if self.columns and (self.source or self.is_text):
+            raise ValueError("columns excludes from, vocabulary and tokenizer")
+        if twice := repeated(self.columns or ()):
+            raise ValueError(f'columns has "{printable(twice)}" twice')
         return self
 
 
@@ -76,6 +84,8 @@ class Declaration(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     samples: Literal["whole", "files"] | None = None
+    label: Annotated[str, Field(min_length=1)] | None = None
+    delimiter: Literal[",", ";", "\t", "|", ":", " "] | None = None
     inputs: dict[str, InputDeclaration] = Field(default_factory=dict)
     _folder: Path = PrivateAttr(default=Path())
 

@@ -25,8 +25,12 @@ class Fed:
     @classmethod
     def of(cls, batch: NDArray[Any]) -> Fed:
         """One batch, its first axis being the samples."""
-        low, high = (float(batch.min()), float(batch.max())) if batch.size else (np.inf, -np.inf)
-        return cls(str(batch.dtype), batch.shape[1:], batch.shape[1:], low, high)
+        strings = batch.dtype.kind == "U"
+        known = batch.size and not strings
+        low, high = (float(batch.min()), float(batch.max())) if known else (np.inf, -np.inf)
+        return cls(
+            "str" if strings else str(batch.dtype), batch.shape[1:], batch.shape[1:], low, high
+        )
 
     def merge(self, other: Fed) -> Fed:
         """Both together."""
@@ -40,6 +44,8 @@ class Fed:
         pairs = zip(self.least, self.greatest, strict=True)
         sizes = [str(a) if a == b else f"{a}…{b}" for a, b in pairs]
         shape = f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+        if self.dtype == "str":
+            return f"str {shape}"
         if self.low > self.high:
             return f"{self.dtype} {shape}, no values"
         return f"{self.dtype} {shape}, range {self.low:.4g} … {self.high:.4g}"

@@ -1,11 +1,11 @@
-"""Where labels come from: labels.csv, labels.npy, or class folders (and arrays in .npz files)."""
+"""Where labels come from: labels.csv, labels.npy, or class folders (and what readers meet)."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,16 +25,34 @@ class Labels:
     """A label for each sample, the file they come from (None for folders), and class names."""
 
     column: Column
-    classes: tuple[str, ...] | None = None
+    named: tuple[str, ...] | None = None
     file: File | None = None
+    find: Callable[[], tuple[str, ...] | None] | None = None  # names that take a look at all rows
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Class names in the order of the labels; None where labels are numbers."""
+        return self.find() if self.find else self.named
 
 
 def as_labels(values: Sequence[NDArray[Any]], names: Sequence[str]) -> NDArray[Any]:
-    """int64 (n,) for class indices, float64 (n,) for regression; DataError where neither."""
+    """int64 (n,) for class indices, float64 (n,) for regression, or what floats of one shape are.
+
+    Targets of more than one number each become float32 (n, …), float64 where any is. DataError
+    where it is nothing of all this.
+    """
+    arrays = len(values) > 0 and values[0].size > 1 and values[0].dtype.kind == "f"
+    kinds, shape = ("f", values[0].shape) if arrays else ("biuf", None)
     for value, name in zip(values, names, strict=True):
-        if value.size != 1 or value.dtype.kind not in "biuf" or not np.isfinite(value).all():
+        fits = value.shape == shape if arrays else value.size == 1
+        if not fits or value.dtype.kind not in kinds or not np.isfinite(value).all():
             why = f"got {value.dtype} {value.shape}; a label is one class index or one number"
-            raise DataError(f"the label of {name} cannot be used", why, "store one number each")
+            if arrays:
+                why = f"got {value.dtype} {value.shape}; the first label is of floats {shape}"
+            fix = "store one number each, or finite floats of one shape"
+            raise DataError(f"the label of {name} cannot be used", why, fix)
+    if arrays:
+        return np.stack(values, dtype=np.result_type(np.float32, *{v.dtype for v in values}))
     array = np.array([value.reshape(()) for value in values])
     return array.astype(np.float64 if array.dtype.kind == "f" else np.int64)
 

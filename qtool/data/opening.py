@@ -9,12 +9,17 @@ from typing import Literal
 import numpy as np
 
 from qtool.data.arrays import open_npy, open_npz
-from qtool.data.column import Column, Found, Reader, Request
+from qtool.data.audio import open_wav
+from qtool.data.column import Column, Found, Lazy, Reader, Request
+from qtool.data.csv_rows import open_csv
 from qtool.data.dataset import Dataset
 from qtool.data.declaration import Declaration, find_declaration
 from qtool.data.files import SKIP, File, list_files, listed, printable, raise_all, repeated
 from qtool.data.images import SUFFIXES, open_images
+from qtool.data.jsonl import open_jsonl
 from qtool.data.labels import FILES, Labels, from_csv, from_folders, from_npy
+from qtool.data.onnx_data import open_pb
+from qtool.data.parquet import open_parquet
 from qtool.data.prepare import Prepare
 from qtool.data.text import open_text
 from qtool.errors import DataError, did_you_mean
@@ -23,14 +28,23 @@ from qtool.signature import Signature, TensorSpec
 _NUMBERS = frozenset({"source", "model_layout", "scale", "mean", "std"})
 _ARRAYS = _NUMBERS | {"layout", "shape"}
 _IMAGES = _NUMBERS | {"color", "resize", "crop", "interpolation"}
+_SOUNDS = _ARRAYS | {"sample_rate", "length", "channels"}
 _TEXTS = frozenset({"source", "vocabulary", "tokenizer", "unit", "max_length"})
+_ROWS = _ARRAYS | _TEXTS | {"columns"}
+_LABEL = frozenset({"label"})
 
-# What a format is called -> its suffixes, its reader, the declared keys that it heeds.
+# What a format is called -> its suffixes, its reader, the declared keys that it heeds: those of an
+# input, and those of the whole set.
 READERS = {
     "npy": Reader(frozenset({".npy"}), open_npy, _ARRAYS),
     "npz": Reader(frozenset({".npz"}), open_npz, _ARRAYS),
     "image": Reader(SUFFIXES, open_images, _IMAGES),
+    "wav": Reader(frozenset({".wav"}), open_wav, _SOUNDS),
+    "pb": Reader(frozenset({".pb"}), open_pb, _ARRAYS),
     "text": Reader(frozenset({".txt"}), open_text, _TEXTS),
+    "csv": Reader(frozenset({".csv"}), open_csv, _ROWS, _LABEL | {"delimiter"}, rows=True),
+    "jsonl": Reader(frozenset({".jsonl"}), open_jsonl, _ROWS, _LABEL, rows=True),
+    "parquet": Reader(frozenset({".parquet"}), open_parquet, _ROWS, _LABEL, rows=True),
 }
 
 
@@ -41,7 +55,7 @@ def open_dataset(
     *,
     on_bad_file: Literal["error", "skip"] = "error",
 ) -> Dataset:
-    """The samples in a folder, or in one .npy or .npz, as the model's inputs want them.
+    """The samples in a folder, or in one file of many, as the model's inputs want them.
 
     `declaration` wins over the `[data]` table of a qtool.toml. The first sample is read and must
     fit; with "skip" all are read, and bad ones left out. Raises DataError, or MachineError where an
@@ -56,19 +70,29 @@ def open_dataset(
         problems = [DataError(f"cannot read {printable(f.path)}", f.problem, SKIP) for f in bad]
         raise_all(problems, len(files))
 
-    requests = _requests(path, files, signature.inputs, declaration)
-    found = [_open(request) for request in requests]
+    skip = on_bad_file == "skip"
+    requests = _requests(path, files, signature.inputs, declaration, skip)
+    formats = [_format(request) for request in requests]
+    _check_keys(requests, formats, declaration)
+    found = [READERS[name].open(r) for name, r in zip(formats, requests, strict=True)]
     columns = _aligned(requests, found)
     prepare = {
         spec.name: Prepare(spec, declaration.input(spec.name), columns[spec.name].layout)
         for spec in signature.inputs
     }
     first = columns[requests[0].inputs[0].name]
-    labels = _labels(label_files, found[0], first, requests[0].prefix)
+    labelled = next((each for each in found if each.labels and each.unit == "rows"), found[0])
+    if declaration.label is not None and (label_files or not labelled.labels):
+        why = f"there is {label_files[0].name}" if label_files else "no folder has such a column"
+        what = f'the labels are not "{printable(declaration.label)}", which  label  names'
+        raise DataError(
+            what, why, "keep one of them" if label_files else "mend  label  in qtool.toml"
+        )
+    labels = _labels(label_files, labelled, first, requests[0].prefix)
     dataset = Dataset(
         path, columns, prepare, declaration, labels, found[0].unit, total=len(first.names)
     )
-    if on_bad_file == "skip":
+    if skip:
         return dataset.without_bad()
     dataset.sample(0)
     return dataset
@@ -87,12 +111,51 @@ def _check_inputs(inputs: Sequence[TensorSpec], declaration: Declaration) -> Non
         raise DataError("the model has no inputs", "so there is nothing to feed", "leave data out")
     for spec in inputs:
         try:
-            feedable = np.dtype(spec.dtype).kind not in "OSU"
-        except TypeError:
+            feedable = np.dtype(spec.dtype).kind not in "OS"
+        except (TypeError, ValueError):  # bfloat16, a sequence, a map
             feedable = False
         if not feedable or spec.shape == ():
             why = "samples are numbers, stacked along a first axis"
             raise DataError(f"no data folder can feed the input {spec}", why, "change the model")
+
+
+def _format(request: Request) -> str:
+    """What the request's files are called in `READERS`. DataError where there are several kinds."""
+    suffixes = {file.suffix for file in request.files}
+    names = [name for name, reader in READERS.items() if reader.suffixes & suffixes]
+    if len(names) == 1:
+        return names[0]
+    raise DataError(
+        f"{request.where} holds {' and '.join(names)} files",
+        f"suffixes: {', '.join(sorted(suffixes))}",
+        "keep one kind of samples in a folder; labels belong into labels.csv or labels.npy",
+    )
+
+
+def _check_keys(
+    requests: Sequence[Request], formats: Sequence[str], declaration: Declaration
+) -> None:
+    """Refuses what the readers of these formats do not heed, and inputs that they cannot feed."""
+    heeded = frozenset[str]().union(*(READERS[name].set_keys for name in formats))
+    if unused := declaration.model_fields_set - {"samples", "inputs"} - heeded:
+        why = f"{requests[0].where} holds {' and '.join(dict.fromkeys(formats))} files"
+        raise DataError(f'"{min(unused)}" under [data] means nothing here', why, "take it away")
+    for request, name in zip(requests, formats, strict=True):
+        reader = READERS[name]
+        for spec in request.inputs:
+            if spec.dtype == "str" and not reader.rows:
+                kinds = listed(other for other, each in READERS.items() if each.rows)
+                why = f"{name} files hold numbers; strings are fed from columns"
+                fix = f"store the samples as rows ({kinds})"
+                raise DataError(f"{request.where} cannot feed the input {spec}", why, fix)
+            if unused := request.declared(spec).model_fields_set - reader.keys:
+                suffixes = sorted({file.suffix for file in request.files})
+                keys = ", ".join(sorted(reader.keys - {"source"}))
+                raise DataError(
+                    f'"{min(unused)}" under [data.inputs.{spec.name}] means nothing for {name}',
+                    f"{request.where} holds {', '.join(suffixes)} files",
+                    f"take it away; what counts is from, {keys}",
+                )
 
 
 def _list(
@@ -100,16 +163,27 @@ def _list(
 ) -> tuple[tuple[File, ...], tuple[File, ...]]:
     """The files that may hold samples, and those that hold labels."""
     suffixes = frozenset[str]().union(*(reader.suffixes for reader in READERS.values()))
-    files, others = list_files(path, suffixes | {".csv"})
+    rows = frozenset[str]().union(*(r.suffixes for r in READERS.values() if r.rows))
+    files, others = list_files(path, suffixes)
     sources = {declaration.source(spec.name) for spec in inputs}
     labels = tuple(f for f in files if path.is_dir() and f.name in FILES and f.key() not in sources)
-    # A README.txt is no data, unless texts are.
+    # A README.txt is no data, unless texts are; these may also be a column, and it the vocabulary.
     texts = any(declared.is_text for declared in declaration.inputs.values())
-    wanted = READERS["text"].suffixes if texts else suffixes - READERS["text"].suffixes
+    lines = READERS["text"].suffixes
+    wanted = rows | lines if texts else suffixes - lines
     rest = tuple(file for file in files if file not in labels and file.suffix in wanted)
+    if texts and any(file.suffix in rows for file in rest):
+        rest = tuple(f for f in rest if f.suffix not in lines or f.path.name == "texts.txt")
     if rest:
         return rest, labels
     seen = sorted(others | {file.suffix for file in files if file not in labels})
+    if labels and not seen:
+        raise DataError(
+            f"no samples in {printable(path)}",
+            f"it holds only {labels[0].name}, and nothing that these labels are for",
+            "put the samples beside it; where its own rows are the samples, give its path as the "
+            "data, or another name",
+        )
     fix = f"put {', '.join(sorted(wanted))} files there"
     if ".txt" in seen and not texts:
         fix = (
@@ -121,37 +195,21 @@ def _list(
 
 
 def _requests(
-    path: Path, files: tuple[File, ...], inputs: Sequence[TensorSpec], declaration: Declaration
+    path: Path,
+    files: tuple[File, ...],
+    inputs: Sequence[TensorSpec],
+    declaration: Declaration,
+    skip: bool,
 ) -> list[Request]:
     """One request for the whole folder, or one per input where each has a folder of its own."""
     prefixes = [f"{printable(declaration.source(spec.name))}/" for spec in inputs]
     grouped = [tuple(f for f in files if f.name.startswith(prefix)) for prefix in prefixes]
     if not all(grouped) or sum(map(len, grouped)) != len(files):
-        return [Request(printable(path), files, tuple(inputs), declaration)]
+        return [Request(printable(path), files, tuple(inputs), declaration, skip=skip)]
     return [
-        Request(printable(path / prefix), group, (spec,), declaration, prefix)
+        Request(printable(path / prefix), group, (spec,), declaration, prefix, skip)
         for prefix, group, spec in zip(prefixes, grouped, inputs, strict=True)
     ]
-
-
-def _open(request: Request) -> Found:
-    suffixes = {file.suffix for file in request.files}
-    names = [name for name, reader in READERS.items() if reader.suffixes & suffixes]
-    if len(names) > 1:
-        raise DataError(
-            f"{request.where} holds {' and '.join(names)} files",
-            f"suffixes: {', '.join(sorted(suffixes))}",
-            "keep one kind of samples in a folder; labels belong into labels.csv or labels.npy",
-        )
-    reader = READERS[names[0]]
-    for spec in request.inputs:
-        if unused := request.declared(spec).model_fields_set - reader.keys:
-            raise DataError(
-                f'"{min(unused)}" under [data.inputs.{spec.name}] means nothing for {names[0]}',
-                f"{request.where} holds {', '.join(sorted(suffixes))} files",
-                f"take it away; what counts is from, {', '.join(sorted(reader.keys - {'source'}))}",
-            )
-    return reader.open(request)
 
 
 def _aligned(requests: Sequence[Request], found: Sequence[Found]) -> dict[str, Column]:
@@ -193,14 +251,14 @@ def _aligned_files(requests: Sequence[Request], columns: dict[str, Column]) -> d
 
 
 def _labels(files: Sequence[File], found: Found, column: Column, prefix: str) -> Labels | None:
-    keys = [file.key(prefix) for file in column.files]
     if len(files) > 1:
         why = f"there are {' and '.join(file.name for file in files)}"
         raise DataError("the labels are ambiguous", why, "keep one of them")
-    if files:
-        if files[0].suffix == ".csv":
-            return from_csv(files[0], column, keys)
+    if files and files[0].suffix == ".npy":
         return from_npy(files[0], column)
+    keys = Lazy(len(column.files), lambda index: column.files[index].key(prefix))
+    if files:
+        return from_csv(files[0], column, keys)
     if found.labels and len(found.labels.names) != len(column.names):
         raise DataError(
             f"{column.files[0].name} has {len(column.names)} samples, and labels for "
@@ -208,5 +266,5 @@ def _labels(files: Sequence[File], found: Found, column: Column, prefix: str) ->
             fix="store one label for each sample",
         )
     if found.labels:
-        return Labels(found.labels)
+        return Labels(found.labels, find=found.classes)
     return from_folders(column, keys) if found.unit == "files" else None

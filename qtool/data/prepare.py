@@ -44,6 +44,8 @@ class Prepare:
             array = array.transpose([layout.index(a) - 1 for a in self.declared.model_layout[1:]])
         if self.spec.shape is not None and not fits(array.shape, self.spec.shape[1:]):
             raise misfit(array, self.spec, self.declared, sample, bool(self.stored))
+        if array.dtype.kind == "U":
+            return array
         if not np.isfinite(array).all():
             count = int(array.size - np.isfinite(array).sum())
             raise self._error(sample, f"{count} of {array.size} values are NaN or infinite", "")
@@ -80,8 +82,9 @@ class Prepare:
     ) -> NDArray[Any]:
         vector = np.atleast_1d(np.array(values, array.dtype))
         if len(vector) == 1:
-            return vector
-        layout = self.declared.model_layout.replace("N", "")
+            return vector.reshape(())  # which leaves a single number's shape as it is
+        # A vector has one axis, whatever an image's layout is: its features.
+        layout = "C" if array.ndim == 1 else self.declared.model_layout.replace("N", "")
         axis = layout.find("C")
         if axis < 0 or array.ndim != len(layout) or array.shape[axis] != len(vector):
             why = f"{key} has {len(vector)} values, and {array.shape} in layout N{layout} has not"
@@ -97,7 +100,7 @@ class Prepare:
             raise self._error(sample, why, f"store it as {dtype}")
         # An overflow is found below, with the sample's name.
         with np.errstate(over="ignore", invalid="ignore"):
-            cast = np.ascontiguousarray(array.astype(dtype))
+            cast = np.array(array, dtype, order="C")
             # Floats may be rounded; integers must stay what they are: they may be ids. (-1 as uint8
             # would come back from its round trip; a float holds no such thing, and rounds instead.)
             back = cast.astype(array.dtype) if to_float else cast

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,35 +29,43 @@ class Encoder:
 def open_text(request: Request) -> Found:
     """`texts.txt`, or the only .txt there is, for an input `from = "text"` and those beside it."""
     spec = _text_input(request)
-    declared = request.declared(spec)
-    encoder = (_tokenizer if declared.tokenizer else _vocabulary)(request, declared)
-    file = _text_file(request, declared)
+    encode = encoder_of(request, spec)
+    file = _text_file(request, request.declared(spec))
     with file.open() as stream:
         starts = np.cumsum([0, *(len(line) for line in stream)])
-    length = spec.shape[1] if spec.shape and len(spec.shape) > 1 else None
 
-    # A line is one text, so texts are (length,) int64: ids, then padding where the model's is fixed
-    def encoded(index: int) -> tuple[NDArray[Any], int]:
+    def line(index: int) -> str:
         with file.open() as stream:
             stream.seek(starts[index])
-            line = stream.read(starts[index + 1] - starts[index])
+            data = stream.read(starts[index + 1] - starts[index])
+        return data.decode("utf-8-sig" if index == 0 else "utf-8").rstrip("\r\n")
+
+    def array(kind: str, index: int) -> NDArray[Any]:
         try:
-            text = line.decode("utf-8-sig" if index == 0 else "utf-8").rstrip("\r\n")
-            return _padded(encoder.ids(text), length if isinstance(length, int) else None, encoder)
+            return ARRAYS[kind](*encode(line(index)))
         except ValueError as error:
             shown = f"{printable(file.path)}[{index}] (line {index + 1})"
             fix = f"mend the line, or what [data.inputs.{spec.name}] declares"
             raise DataError(f"cannot use {shown}", str(error), fix) from error
 
-    makers: dict[str, Callable[[int], NDArray[Any]]] = {
-        "text": lambda index: encoded(index)[0],
-        "mask": lambda index: _mask(*encoded(index)),
-        "zeros": lambda index: np.zeros_like(encoded(index)[0]),
-    }
     kinds = {s.name: "text" if s == spec else request.source(s) for s in request.inputs}
     count = len(starts) - 1
-    columns = {name: many_in_one(file, count, makers[kind]) for name, kind in kinds.items()}
+    columns = {name: many_in_one(file, count, partial(array, kind)) for name, kind in kinds.items()}
+    columns[spec.name] = replace(columns[spec.name], text=line)
     return Found(columns, unit="lines")
+
+
+def encoder_of(request: Request, spec: TensorSpec) -> Callable[[str], tuple[NDArray[Any], int]]:
+    """What turns a text into (length,) int64, and how many of these are its ids.
+
+    The rest is padding, where the model's length is fixed. DataError where the vocabulary or
+    tokenizer cannot be used; the encoder raises ValueError for a text that it has no ids for.
+    """
+    declared = request.declared(spec)
+    encoder = (_tokenizer if declared.tokenizer else _vocabulary)(request, declared)
+    length = spec.shape[1] if spec.shape and len(spec.shape) > 1 else None
+    fixed = length if isinstance(length, int) else None
+    return lambda text: _padded(encoder.ids(text), fixed, encoder)
 
 
 def _text_input(request: Request) -> TensorSpec:
@@ -71,8 +80,12 @@ def _text_input(request: Request) -> TensorSpec:
             )
     if texts and (request.declared(texts[0]).vocabulary or request.declared(texts[0]).tokenizer):
         return texts[0]
-    name = (texts or rest)[0].name
-    raise DataError(
+    raise no_vocabulary((texts or rest)[0].name)
+
+
+def no_vocabulary(name: str) -> DataError:
+    """The error for a text whose words have no numbers."""
+    return DataError(
         f'nothing says how texts become the ids of input "{name}"',
         "neither a vocabulary nor a tokenizer is declared",
         f'add  vocabulary = "vocabulary.txt"  or  tokenizer = "tokenizer.json"  '
@@ -162,3 +175,11 @@ def _tokenizer(request: Request, declared: InputDeclaration) -> Encoder:
         return [int(number) for number in made.encode(text).ids]
 
     return Encoder(ids, next((pad for pad in pads if pad is not None), None))
+
+
+# What an input may be made of -> its array, from a text's ids and how many they are.
+ARRAYS: dict[str, Callable[[NDArray[Any], int], NDArray[Any]]] = {
+    "text": lambda ids, _: ids,
+    "mask": _mask,
+    "zeros": lambda ids, _: np.zeros_like(ids),
+}

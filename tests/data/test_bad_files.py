@@ -76,9 +76,9 @@ def test_two_kinds_of_files(tmp_path: Path) -> None:
 
 def test_no_samples(tmp_path: Path) -> None:
     refused(tmp_path, X, str(tmp_path), "empty", ".npy")
-    (tmp_path / "a.parquet").touch()
-    refused(tmp_path, X, "no samples", "only .parquet")
-    refused(tmp_path / "a.parquet", X, "no samples", "only")
+    (tmp_path / "a.pdf").touch()
+    refused(tmp_path, X, "no samples", "only .pdf")
+    refused(tmp_path / "a.pdf", X, "no samples", "only")
     refused(tmp_path / "absent", X, "absent", "no such folder")
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from qtool.data import open_dataset
+from qtool.data.labels import as_labels
+from qtool.errors import DataError
 from tests.data.folders import model, noise, refused, save_arrays, save_image
 
 X = model(x=("N", 2))
@@ -139,11 +141,34 @@ def test_npy_of_another_length(tmp_path: Path) -> None:
     refused(tmp_path, X, "labels.npy", "(3,)", "2 samples")
 
 
-def test_npy_with_one_hot_rows(tmp_path: Path) -> None:
-    save_named(tmp_path, "a", "b")
-    save_arrays(tmp_path, {"labels": np.eye(2)})
-    with pytest.raises(Exception, match=r"label of a\.npy"):
-        _ = open_dataset(tmp_path, X).labels
+@pytest.mark.parametrize(
+    ("stored", "kept"),
+    [("float16", "float32"), ("float32", "float32"), ("float64", "float64")],
+)
+def test_npy_of_target_arrays(tmp_path: Path, stored: str, kept: str) -> None:
+    save_named(tmp_path, "a", "b", "c")
+    targets = np.arange(3 * 2 * 5).reshape(3, 2, 5).astype(stored)
+    save_arrays(tmp_path, {"labels": targets})
+    data = open_dataset(tmp_path, X)
+    assert data.labels is not None and data.labels.dtype == kept
+    np.testing.assert_array_equal(data.labels, targets)
+    chosen = data.choose(2, 0)
+    assert chosen.labels is not None and chosen.labels.shape == (2, 2, 5)
+
+
+def test_targets_of_different_shapes_or_without_numbers(tmp_path: Path) -> None:
+    def of(*values: Any) -> Any:
+        return as_labels([np.array(value) for value in values], ("a", "b"))
+
+    assert of([1.5, 2], np.array([3, 4], np.float32)).dtype == np.float64
+    for wrong in ([1.5, 2, 3], [[1.5, 2]], [1, 2], [1.5, np.inf], 1.5):
+        with pytest.raises(DataError, match="label of b"):
+            of([1.5, 2], wrong)
+    for odd in ([1, 0], [True, False], [], ["x"]):  # one-hot rows name no class
+        with pytest.raises(DataError, match="label of a"):
+            of(odd, odd)
+    with pytest.raises(DataError, match="label of b"):
+        of(1.5, [1.5, 2])
 
 
 def test_npy_beside_unpadded_numbers_is_in_doubt(tmp_path: Path) -> None:

@@ -51,8 +51,9 @@ def test_command() -> None:
     lines = output.splitlines()
     assert lines[0] == ("used 256 of 270 files (seed 0), float32 (1, 8, 8), range -0.8113 … 1.852")
     assert lines[1] == "the model takes image float32 (batch, 1, 8, 8)"
-    assert lines[2].startswith("labels: 10 classes: 0 × ")
-    assert "  0/018.png, label 0" in lines
+    assert lines[2].startswith('declared for image: color = "gray", ')
+    assert lines[4].startswith("labels: 10 classes: 0 × ")
+    assert lines[5:7] == ["examples:", "  0/018.png, label 0"]
 
 
 def test_command_with_bad_files(tmp_path: Path) -> None:
