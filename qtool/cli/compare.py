@@ -32,7 +32,7 @@ def compare(
     seed: o.Seed = None,
     batch_size: o.BatchSize = 1,
     output: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Compare this output alone.")
+        str | None, typer.Option(metavar="NAME", help="Compare, and score, this output alone.")
     ] = None,
     latency: Annotated[bool, typer.Option("--latency", help="Also time both, in turns.")] = False,
     json: Annotated[

@@ -158,6 +158,8 @@ def _score(name: str, of: str) -> Reader:
         score = comparison.scores.get(name)
         if score is None:
             return None
+        if of == "ratio":
+            return None if score.ratio is None else (score.ratio, score.ratio_interval)
         return (score.drop, score.interval) if of == "drop" else (score.candidate, None)
 
     return read
@@ -167,8 +169,9 @@ def _worst(choose: Callable[..., float], of: Callable[[OutputComparison], float 
     """The worst output's: of floats where there are any, since class ids have no useful SQNR."""
 
     def read(comparison: Comparison) -> Measured | None:
-        floats = [o for o in comparison.outputs if o.dtype.startswith("float")]
-        values = [of(output) for output in floats or comparison.outputs]
+        outputs = [o for o in comparison.outputs if o.kind != "label"]
+        floats = [o for o in outputs if o.dtype.startswith("float")]
+        values = [of(output) for output in floats or outputs]
         known = [value for value in values if value is not None]
         if any(math.isnan(value) for value in known):
             return math.nan, None
@@ -217,9 +220,11 @@ NEEDS = {
 }
 
 _DROP, _RATE, _PLAIN = ("pp",), ("%", ""), ("",)
-_CLASSES = "integer labels and an output of class scores"
-_TOP5 = _CLASSES + ", six classes or more"
+_CLASSES = "integer labels and an output of class scores or of predicted classes"
+_TOP5 = "integer labels and an output of class scores, six classes or more"
 _VALUES = "float labels and an output of one number for each sample"
+_LOSS = "float labels and an output of their shape"
+_DISTANCE = "data and an output of numbers other than predicted classes"
 
 METRICS = {
     "top1": Metric(_RATE, "labels", _score("top1", "candidate"), _CLASSES),
@@ -228,15 +233,16 @@ METRICS = {
     "top5.drop": Metric(_DROP, "labels", _score("top5", "drop"), _TOP5),
     "f1": Metric(_RATE, "labels", _score("f1", "candidate"), _CLASSES),
     "f1.drop": Metric(_DROP, "labels", _score("f1", "drop"), _CLASSES),
-    "mse": Metric(_PLAIN, "labels", _score("mse", "candidate"), _VALUES),
-    "mse.drop": Metric(_PLAIN, "labels", _score("mse", "drop"), _VALUES),
+    "mse": Metric(_PLAIN, "labels", _score("mse", "candidate"), _LOSS),
+    "mse.drop": Metric(_PLAIN, "labels", _score("mse", "drop"), _LOSS),
+    "mse.ratio": Metric(_RATE, "labels", _score("mse", "ratio"), _LOSS),
     "r2": Metric(_PLAIN, "labels", _score("r2", "candidate"), _VALUES),
     "r2.drop": Metric(_PLAIN, "labels", _score("r2", "drop"), _VALUES),
-    "agreement": Metric(_RATE, "data", _agreement, "data and an output of class scores"),
-    "sqnr": Metric(("dB", ""), "data", _worst(min, lambda o: o.sqnr_db)),
-    "cosine": Metric(_PLAIN, "data", _worst(min, lambda o: o.cosine)),
-    "max_abs_error": Metric(_PLAIN, "data", _worst(max, lambda o: o.max_abs_error)),
-    "mean_abs_error": Metric(_PLAIN, "data", _worst(max, lambda o: o.mean_abs_error)),
+    "agreement": Metric(_RATE, "data", _agreement, "data and an output of classes or class scores"),
+    "sqnr": Metric(("dB", ""), "data", _worst(min, lambda o: o.sqnr_db), _DISTANCE),
+    "cosine": Metric(_PLAIN, "data", _worst(min, lambda o: o.cosine), _DISTANCE),
+    "max_abs_error": Metric(_PLAIN, "data", _worst(max, lambda o: o.max_abs_error), _DISTANCE),
+    "mean_abs_error": Metric(_PLAIN, "data", _worst(max, lambda o: o.mean_abs_error), _DISTANCE),
     "kl": Metric(
         _PLAIN, "data", _worst(max, lambda o: o.kl), "data and an output of probabilities"
     ),

@@ -12,13 +12,15 @@ from pathlib import Path
 
 from qtool import model
 from qtool.compare import scores
+from qtool.compare.interface import Casts, check_readable, check_signatures
 from qtool.compare.latency import measure
 from qtool.compare.result import Comparison, Size
+from qtool.compare.targets import TargetErrors
 from qtool.compare.watch import Watch
 from qtool.data import Dataset
-from qtool.errors import DataError, ModelError, UsageError, did_you_mean
+from qtool.errors import DataError, UsageError, did_you_mean
 from qtool.runtime import Session
-from qtool.signature import Signature, TensorSpec
+from qtool.signature import Signature
 
 LATENCY_SAMPLES = 16
 
@@ -37,7 +39,8 @@ def compare(
     """Measure a candidate against a reference; without data only sizes and signatures.
 
     Args:
-        reference, candidate: ONNX files with the same inputs and outputs.
+        reference, candidate: ONNX files with the same inputs and outputs, which may be floats of
+            different widths.
         data: samples, with labels or without.
         batch_size: samples in one run.
         output: compare this output alone, and hold the labels against it.
@@ -46,43 +49,51 @@ def compare(
         progress: called with (samples done, samples in all).
 
     Raises:
-        ModelError: a model does not load or run, or their signatures differ.
+        ModelError: a model does not load, run or give what can be read, or the signatures differ.
         DataError: a sample or label does not fit.
         UsageError: no such output, or latency without data.
     """
     # First, since it refuses what is not a model, or whose data lies elsewhere, before any loads.
     size = Size(model.file_size(reference), model.file_size(candidate))
     sessions = Session(reference, threads=threads), Session(candidate, threads=threads)
-    check_signatures(sessions[0].signature, sessions[1].signature)
-    watched = _watched(sessions[0].signature, output)
+    signatures = sessions[0].signature, sessions[1].signature
+    check_signatures(*signatures)
+    watched = _watched(signatures[0], output)
     if data is None:
         if latency:
             raise UsageError("--latency needs samples to run on", fix="add  --data DIR")
         return Comparison(reference, candidate, size)
-    sessions[0].signature.check_batches(batch_size, len(data))
+    for signature in signatures:
+        check_readable(signature)
+    signatures[0].check_batches(batch_size, len(data))
     labels = data.labels  # a bad label is said before the models run
-    samples = 0
+    targets = labels if labels is not None and labels.ndim > 1 else None
+    errors = [] if targets is None else [TargetErrors(w.name, targets) for w in watched]
+    observers: list[Watch | TargetErrors] = [*watched, *errors]
+    casts, samples = Casts(*signatures), 0
     for feeds in data.batches(batch_size):
         count = len(next(iter(feeds.values())))
-        left, right = sessions[0].run(feeds), sessions[1].run(feeds)
-        for watch in watched:
-            watch.see(left[watch.name], right[watch.name], count)
+        left, right = sessions[0].run(feeds), sessions[1].run(casts(feeds))
+        for each in observers:
+            each.see(left[each.name], right[each.name], count)
         samples += count
         if progress is not None:
             progress(samples, len(data))
     if samples == 0:
         raise DataError("no samples to compare on")
-    labelled, found, unused = (None, {}, ()) if labels is None else scores.judge(watched, labels)
-    timed = (
-        measure(
-            *sessions,
-            list(islice(data.batches(batch_size), LATENCY_SAMPLES)),
-            batch_size=batch_size,
-            threads=threads,
+    judged: scores.Judged = (None, {}, ())
+    if targets is not None:
+        judged = scores.judge_targets(errors, targets)
+    elif labels is not None:
+        judged = scores.judge(watched, labels, data.classes)
+    labelled, found, unused = judged
+    notes = casts.notes() + tuple(note for w in watched for note in w.notes()) + unused
+    timed = None
+    if latency:
+        few = list(islice(data.batches(batch_size), LATENCY_SAMPLES))
+        timed = measure(
+            *sessions, few, list(map(casts, few)), batch_size=batch_size, threads=threads
         )
-        if latency
-        else None
-    )
     return Comparison(
         reference,
         candidate,
@@ -92,51 +103,15 @@ def compare(
         labelled=labelled,
         scores=found,
         latency=timed,
-        notes=tuple(note for w in watched for note in w.notes()) + unused,
+        notes=notes,
     )
-
-
-def check_signatures(reference: Signature, candidate: Signature) -> None:
-    """Names, order, dtypes and ranks must be equal, and inputs take arrays of the same shape.
-
-    Outputs that turn out to have other shapes count as infinitely wrong.
-
-    Raises:
-        ModelError: which input or output differs.
-    """
-    for kind, left, right in (
-        ("input", reference.inputs, candidate.inputs),
-        ("output", reference.outputs, candidate.outputs),
-    ):
-        ours, theirs = [s.name for s in left], [s.name for s in right]
-        if ours != theirs:
-            raise ModelError(
-                f"the models have different {kind}s",
-                f"reference: {', '.join(ours)}\ncandidate: {', '.join(theirs)}",
-            )
-        for one, other in zip(left, right, strict=True):
-            same_rank = len({len(s.shape) for s in (one, other) if s.shape}) < 2
-            meet = same_rank and (kind == "output" or _shapes_meet(one, other))
-            if one.dtype != other.dtype or not meet:
-                raise ModelError(
-                    f"the models differ in {kind} {one.name!r}",
-                    f"reference: {one}\ncandidate: {other}",
-                )
-
-
-def _shapes_meet(one: TensorSpec, other: TensorSpec) -> bool:
-    """Whether some array has both shapes of one rank; unknown ranks and dynamic axes take any."""
-    if not one.shape or not other.shape:
-        return True
-    pairs = zip(one.shape, other.shape, strict=True)
-    return all(a == b or not (isinstance(a, int) and isinstance(b, int)) for a, b in pairs)
 
 
 def _watched(signature: Signature, output: str | None) -> list[Watch]:
     names = [spec.name for spec in signature.outputs]
     if output is None:
-        return [Watch(name) for name in names]
+        return [Watch(spec.name, spec.dtype) for spec in signature.outputs]
     if output not in names:
         hint = did_you_mean(output, names) or f"the outputs are {', '.join(names)}"
         raise UsageError(f"no output {output!r}", fix=hint)
-    return [Watch(output)]
+    return [Watch(s.name, s.dtype) for s in signature.outputs if s.name == output]

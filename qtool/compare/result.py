@@ -1,8 +1,9 @@
 """What a comparison found, as plain values, and as JSON.
 
-In JSON only finite numbers occur. A null SQNR means equal if `identical` is true; else, and for
-any other number, null means that no finite number is right: see `nonfinite` and `mismatched`, the
-counts of what could not be compared. An interval end is null where it is unbounded.
+In JSON only finite numbers occur. An output of the kind "label" has null for all distances. Else a
+null SQNR means equal if `identical` is true; else, and for any other number, null means that no
+finite number is right: see `nonfinite` and `mismatched`, the counts of what could not be compared.
+An interval end is null where it is unbounded; `ratio` is null for what is no loss.
 """
 
 from __future__ import annotations
@@ -42,13 +43,18 @@ class Rate:
 
 @dataclass(frozen=True)
 class Score:
-    """One metric against the labels for both models; `drop` is how much worse the candidate is."""
+    """One metric against the labels for both models; `drop` is how much worse the candidate is.
+
+    `ratio` is candidate over reference, for a loss alone.
+    """
 
     reference: float
     candidate: float
     drop: float
     interval: Interval
     n: int
+    ratio: float | None = None
+    ratio_interval: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,10 @@ class OutputComparison:
     SQNR in dB, errors in the output's unit, KL in nats. `nonfinite` counts candidate values that
     are NaN or infinite where the reference is finite, `skipped` reference values that are not
     finite, `mismatched` batches whose shapes differ.
+
+    `kind` is what a sample of it is: "classes" (a row of class scores), "value" (one float),
+    "label" (one integer or text: a predicted class, so it has an agreement and no distances, which
+    are NaN), or "".
     """
 
     name: str
@@ -72,6 +82,7 @@ class OutputComparison:
     mismatched: int
     agreement: Rate | None
     kl: float | None
+    kind: str = ""
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,30 @@ def drop_interval(
     )
 
 
+def ratio(reference: Array, candidate: Array) -> Array:
+    """Candidate over reference; 1 where both are zero, infinite where the reference alone is."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where((reference == 0) & (candidate == 0), 1.0, candidate / reference))
+
+
+def ratio_interval(
+    metric: Metric,
+    reference: tuple[Array, ...],
+    candidate: tuple[Array, ...],
+    *,
+    seed: int = 0,
+) -> Interval:
+    """The paired interval of metric(*candidate) / metric(*reference), columns of shape (n,)."""
+    return interval(
+        lambda index: ratio(
+            metric(*(column[index] for column in reference)),
+            metric(*(column[index] for column in candidate)),
+        ),
+        len(reference[0]),
+        seed=seed,
+    )
+
+
 def ratio_of_medians(reference: Array, candidate: Array, *, seed: int = 0) -> Interval:
     """The paired interval of median(candidate) / median(reference), both (n,) and above zero."""
     return interval(

@@ -194,6 +194,13 @@ def mse(labels: Array, predictions: Array) -> Floats:
         return mean((labels.astype(np.float64) - predictions) ** 2)
 
 
+def squared_errors(targets: Array, values: Array) -> Floats:
+    """The mean squared error of each sample, (n, …) twice -> (n,); one is widened at a time."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        pairs = zip(targets, values, strict=True)
+        return np.array([np.square(v.astype(np.float64) - t).mean() for t, v in pairs])
+
+
 def r2(labels: Array, predictions: Array) -> Floats:
     """The coefficient of determination over the last axis, (..., n) twice -> (...).
 

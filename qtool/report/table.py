@@ -41,7 +41,7 @@ def tables(comparison: Comparison, gates: Sequence[GateResult] = ()) -> tuple[Ta
         Table(
             "outputs",
             ("", "SQNR", "cosine", "max error", "mean error", "KL"),
-            tuple(_output(output) for output in comparison.outputs),
+            tuple(_output(output) for output in comparison.outputs if output.kind != "label"),
         ),
         Table("gates", ("", "value", "result"), tuple(_gate(result) for result in gates)),
     )
@@ -87,7 +87,12 @@ def _ms(value: float) -> str:
 
 
 def _accuracy(comparison: Comparison) -> tuple[Row, ...]:
-    rows = [_score(name, score) for name, score in comparison.scores.items()]
+    rows = []
+    for name, score in comparison.scores.items():
+        rows.append(_score(name, score))
+        if score.ratio is not None and score.ratio_interval is not None:
+            sure = _interval(score.ratio_interval, digits=4)  # 1.003 is not 1
+            rows.append((f"{name}.ratio", "", number(score.ratio), "", sure, str(score.n)))
     for output in comparison.outputs:
         rate = output.agreement
         if rate is not None:
@@ -130,7 +135,7 @@ def _percent(value: float) -> str:
     return f"{100 * value:.2f} %"
 
 
-def _interval(interval: Interval, factor: float = 1, unit: str = "") -> str:
+def _interval(interval: Interval, factor: float = 1, unit: str = "", digits: int = 3) -> str:
     if not math.isfinite(interval.low) or not math.isfinite(interval.high):
         return "not known"
-    return f"{factor * interval.low:.3g} to {factor * interval.high:.3g}{unit}"
+    return f"{factor * interval.low:.{digits}g} to {factor * interval.high:.{digits}g}{unit}"

@@ -25,7 +25,7 @@ def build(tmp_path: Path) -> Build:
     """build("name", "graph (…) => (…) {…}") writes name.onnx."""
 
     def build(name: str, graph: str) -> Path:
-        text = f'<ir_version: 10, opset_import: ["": 21]>\n{graph}'
+        text = f'<ir_version: 10, opset_import: ["": 21, "ai.onnx.ml": 3]>\n{graph}'
         proto = onnx.parser.parse_model(text)
         onnx.checker.check_model(proto, full_check=True)
         path = tmp_path / f"{name}.onnx"

@@ -44,7 +44,14 @@ def comparison(**changes: Any) -> Comparison:
         "samples": 100,
         "outputs": (output(),),
         "scores": {
-            name: Score(reference, candidate, abs(reference - candidate), Interval(0, 0.02), 100)
+            name: Score(
+                reference,
+                candidate,
+                abs(reference - candidate),
+                Interval(0, 0.02),
+                100,
+                *((candidate / reference, Interval(1.4, 1.6)) if name == "mse" else ()),
+            )
             for name, (reference, candidate) in {
                 "top1": (0.9, 0.895),
                 "top5": (1.0, 0.99),
@@ -68,6 +75,7 @@ AT_LIMIT = {
     "f1.drop": ["10pp"],
     "mse": ["1.5"],
     "mse.drop": ["0.5"],
+    "mse.ratio": ["150%", "1.5"],
     "r2": ["0.6"],
     "r2.drop": ["0.3"],
     "agreement": ["98%", "0.98"],
@@ -150,6 +158,8 @@ def test_certain_only_with_the_limit_outside_the_interval() -> None:
     assert outcome("top1.drop <= 1pp").certain is False
     assert outcome("top1.drop <= 3pp").certain is True
     assert outcome("sqnr >= 25dB").certain is None
+    assert outcome("mse.ratio <= 1.7").certain is True
+    assert outcome("mse.ratio <= 1.55").certain is False
 
 
 def test_a_warning_does_not_decide() -> None:
@@ -171,6 +181,13 @@ def test_the_worst_output_counts_and_class_ids_do_not() -> None:
     assert outcome("kl <= 1", found).value == 0.01
     alone = comparison(outputs=(output("pixels", dtype="uint8", sqnr_db=40.0),))
     assert outcome("sqnr >= 0", alone).value == 40
+    label = output("best", dtype="int64", sqnr_db=math.nan, kind="label")
+    both = comparison(outputs=(label, output("pixels", dtype="uint8", sqnr_db=40.0)))
+    assert outcome("sqnr >= 0", both).value == 40
+    assert outcome("agreement >= 90%", comparison(outputs=(label,))).value == 0.98
+    with pytest.raises(UsageError, match="sqnr was not computed") as caught:
+        outcome("sqnr >= 0", comparison(outputs=(label,)))
+    assert "other than predicted classes" in caught.value.why
 
 
 def test_nan_anywhere_is_the_worst() -> None:

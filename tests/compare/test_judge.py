@@ -180,11 +180,22 @@ def test_values_that_the_reference_has_not_are_left_out(build: Any, feed: Any) -
             w = Identity(x) }""",
             "output",
         ),
-        ("m (double[N,7] x) => (float[N,7] y) { y = Cast<to = 1>(x) }", "'x'"),
+        ("m (int32[N,7] x) => (float[N,7] y) { y = Cast<to = 1>(x) }", "'x'"),
+        ("m (bfloat16[N,7] x) => (float[N,7] y) { y = Cast<to = 1>(x) }", "'x'"),
+        ("m (float[N,7] x) => (bfloat16[N,7] y) { y = Cast<to = 16>(x) }", "'y'"),
         ("m (float[N,8] x) => (float[N,8] y) { y = Identity(x) }", "'x'"),
         ("m (float[N,7] x) => (float[M] y) <int64[1] s = {-1}> { y = Reshape(x, s) }", "'y'"),
     ],
-    ids=["input name", "output name", "more outputs", "input dtype", "input size", "output rank"],
+    ids=[
+        "input name",
+        "output name",
+        "more outputs",
+        "input dtype",
+        "input bfloat16",
+        "output bfloat16",
+        "input size",
+        "output rank",
+    ],
 )
 def test_signatures_must_agree(build: Any, graph: str, names: str) -> None:
     with pytest.raises(ModelError, match=names) as caught:
@@ -213,7 +224,8 @@ def test_outputs_are_compared_one_by_one_or_alone(build: Any, feed: Any) -> None
     y, best = compare(reference, candidate, data).outputs
     assert y.sqnr_db == pytest.approx(20 * math.log10(2), rel=1e-6)
     assert best.identical
-    assert (best.name, best.dtype, best.agreement) == ("best", "int64", None)
+    assert (best.name, best.dtype, best.kind) == ("best", "int64", "label")
+    assert best.agreement is not None and best.agreement.value == 1
     assert compare(reference, candidate, data, output="best").outputs == (best,)
     with pytest.raises(UsageError, match="no output 'bst'") as caught:
         compare(reference, candidate, data, output="bst")

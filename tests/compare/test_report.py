@@ -28,11 +28,17 @@ FULL = Comparison(
         OutputComparison(
             "broken", "float32", -math.inf, math.nan, math.inf, math.inf, False, 3, 0, 0, None, None
         ),
+        OutputComparison(
+            "best", "str", math.nan, math.nan, math.nan, math.nan, False, 0, 0, 0,
+            Rate(0.5, Interval(0.4, 0.6), 256), None, "label",
+        ),
     ),
     labelled="logits",
     scores={
         "top1": Score(0.91, 0.9, 0.01, Interval(-0.005, 0.02), 256),
-        "mse": Score(1.5, 2.25, 0.75, Interval(-math.inf, math.inf), 256),
+        "mse": Score(
+            1.5, 2.25, 0.75, Interval(-math.inf, math.inf), 256, 1.5, Interval(1.4996, 1.5013)
+        ),
     },
     latency=Latency(4, 5, 2, 3, 0.5, Interval(0.4, 0.6), "faster", 100, 1, 1),
     notes=("a note",),
@@ -54,7 +60,9 @@ def test_rows() -> None:
     assert table("accuracy").rows == (
         ("top1", "91.00 %", "90.00 %", "1.00 pp", "-0.5 to 2 pp", "256"),
         ("mse", "1.5", "2.25", "0.75", "not known", "256"),
+        ("mse.ratio", "", "1.5", "", "1.5 to 1.501", "256"),
         ("agreement logits", "", "98.05 %", "", "96 to 99 %", "256"),
+        ("agreement best", "", "50.00 %", "", "40 to 60 %", "256"),
     )
     assert table("outputs").rows == (
         ("logits", "31.2 dB", "0.999100", "0.5", "0.03", "0.0125"),
@@ -98,8 +106,12 @@ def test_json_is_strict_and_whole() -> None:
         "interval": {"low": 0.96, "high": 0.99},
         "n": 256,
     }
-    assert [o["sqnr_db"] for o in run["outputs"]] == [31.25, None, None]
-    assert [o["identical"] for o in run["outputs"]] == [False, True, False]
+    assert [o["sqnr_db"] for o in run["outputs"]] == [31.25, None, None, None]
+    assert [o["identical"] for o in run["outputs"]] == [False, True, False, False]
+    assert [o["kind"] for o in run["outputs"]] == ["", "", "", "label"]
+    assert run["scores"]["mse"]["ratio"] == 1.5
+    assert run["scores"]["mse"]["ratio_interval"] == {"low": 1.4996, "high": 1.5013}
+    assert run["scores"]["top1"]["ratio"] is None
     assert run["scores"]["mse"]["interval"] == {"low": None, "high": None}
     assert run["latency"]["verdict"] == "faster"
     assert run["gates"][0] == {

@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 
 from qtool.numeric import bootstrap
-from qtool.numeric.bootstrap import Interval, drop_interval, mean_interval, ratio_of_medians
-from qtool.numeric.metrics import f1_macro, mean, r2
+from qtool.numeric.bootstrap import (
+    Interval,
+    drop_interval,
+    mean_interval,
+    ratio,
+    ratio_interval,
+    ratio_of_medians,
+)
+from qtool.numeric.metrics import f1_macro, mean, mse, r2
 
 RNG = np.random.default_rng(11)
 
@@ -52,6 +59,33 @@ def test_a_drop_of_any_metric_matches_a_plain_loop(metric: bootstrap.Metric) -> 
         drops.append(metric(labels[rows], right[rows]) - metric(labels[rows], worse[rows]))
     low, high = np.quantile(drops, [0.025, 0.975])
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.1 * (high - low))
+
+
+def test_a_ratio_matches_a_plain_loop_and_is_paired() -> None:
+    labels = RNG.normal(size=80)
+    reference = labels + RNG.normal(scale=0.5, size=80)
+    candidate = reference + RNG.normal(scale=0.1, size=80)
+    generator = np.random.default_rng(4)
+    drawn = [generator.integers(0, 80, size=80) for _ in range(2000)]
+    values = [mse(labels[i], candidate[i]) / mse(labels[i], reference[i]) for i in drawn]
+    found = ratio_interval(mse, (labels, reference), (labels, candidate))
+    low, high = np.quantile(values, (0.025, 0.975))
+    assert found.low == pytest.approx(low, abs=0.1 * (high - low))
+    assert found.high == pytest.approx(high, abs=0.1 * (high - low))
+    errors = (labels - reference) ** 2
+    alone = mean_interval(errors / errors.mean())
+    assert found.high - found.low < (alone.high - alone.low) / 2
+
+
+def test_ratios_of_nothing() -> None:
+    zero, one, infinite = np.zeros(1), np.ones(1), np.full(1, np.inf)
+    assert ratio(zero, zero) == 1
+    assert ratio(zero, one) == np.inf
+    assert np.isnan(ratio(infinite, infinite))
+    zeros, ones = np.zeros(9), np.ones(9)
+    assert ratio_interval(mean, (zeros,), (zeros,)) == Interval(1, 1)
+    assert ratio_interval(mean, (ones,), (2 * ones,)) == Interval(2, 2)
+    assert ratio_interval(mean, (zeros,), (ones,)) == Interval(-np.inf, np.inf)
 
 
 def test_the_ratio_of_medians() -> None:

@@ -186,6 +186,18 @@ def test_r2_of_constant_labels(prediction: float, expected: float) -> None:
     assert metrics.r2(labels, predictions) == expected
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_squared_errors_are_one_mse_per_sample(dtype: str) -> None:
+    targets = RNG.normal(size=(6, 2, 5)).astype(np.float32)
+    values = (targets + RNG.normal(size=(6, 2, 5))).astype(dtype)
+    expected = [truth.mean_squared_error(t, v) for t, v in zip(targets, values, strict=True)]
+    assert metrics.squared_errors(targets, values) == pytest.approx(expected, rel=1e-6)
+    large = np.full((1, 2), 6e4, dtype)
+    assert metrics.squared_errors(-large, large) == pytest.approx([(2 * float(large[0, 0])) ** 2])
+    assert metrics.squared_errors(large, large * np.inf).tolist() == [np.inf]
+    assert metrics.squared_errors(large[:0], large[:0]).shape == (0,)
+
+
 def test_infinite_predictions_do_not_warn() -> None:
     labels, predictions = np.array([1.0, 2.0]), np.array([np.inf, 2.0])
     assert metrics.mse(labels, predictions) == math.inf

@@ -64,6 +64,20 @@ def function() -> Model:
     return made
 
 
+def maps(labels: str, kind: str) -> Model:
+    return proto(
+        f"""g (float[N,24] x) => (float[N,8] y, seq(map({kind},float[])) z) {{
+        y = MatMul(x, w) z = ai.onnx.ml.ZipMap<{labels}>(y) }}""", extra='"ai.onnx.ml": 1', w=W
+    )  # fmt: skip
+
+
+def no_standard_operator() -> Model:
+    graph = 'g (float[N,24] x) => (float[N,24] y) { y = ai.onnx.ml.Normalizer<norm="L1">(x) }'
+    made = proto(graph, extra='"ai.onnx.ml": 1')
+    del made.opset_import[0]
+    return made
+
+
 LOOP = """k = Constant<value = int64 {3}>() c = Constant<value = bool {1}>()
     z = Loop(k, c, x) <body = b (int64 i, bool go, float[N,24] a) => (bool on, float[N,24] a2) {
         on = Identity(go) a2 = MatMul(a, s) }> y = MatMul(z, w)"""
@@ -103,6 +117,9 @@ WORKS: dict[str, Callable[[], Model]] = {
     "an input left out": lambda: dense("c = Clip(x, , top) y = MatMul(c, w)", top=np.float32(1)),
     "nodes in any order": lambda: dense("y = Relu(z) z = MatMul(x, w)"),
     "unknown ranks": unknown_ranks,
+    "maps by integer": lambda: maps("classlabels_int64s=[9,8,7,6,5,4,3,2]", "int64"),
+    "maps by text": lambda: maps('classlabels_strings=["a","b","c","d","e","f","g",""]', "string"),
+    "no standard operator": no_standard_operator,
     "2^40 rows in a batch": lambda: changed(
         lambda m: m.graph.input[0].type.tensor_type.shape.dim[0].ParseFromString(
             onnx.TensorShapeProto.Dimension(dim_value=2**40).SerializeToString()
