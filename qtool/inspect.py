@@ -19,7 +19,7 @@ _INTEGER = {
     "MatMulInteger", "DynamicQuantizeLSTM", "QAttention", "NhwcMaxPool",
 }  # fmt: skip
 _MOVERS = {name for name, spec in OPS.items() if spec.shares} | {"NhwcMaxPool"}
-_CONVERT = {"QuantizeLinear", "DequantizeLinear"}
+_CONVERT = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
 
 
 @dataclass(frozen=True)

@@ -17,18 +17,23 @@ class OpSpec:
     """One operator.
 
     `data`: positions of the activations that are quantized; None for all inputs.
-    `weight`, `bias`: positions of the constants of an operator that multiplies and accumulates.
-    `channel`: the weight's axis of output channels, `contracted` the one that is summed over.
+    `weights`, `bias`: positions of the constants of an operator that multiplies and accumulates,
+    or looks up rows.
+    `channel`: the weights' axis of output channels, `contracted` the one that is summed over, and
+    `alone` if no other axis is: each index of the others may then have a scale of its own.
     `shares`: output values are input values, moved: one scale for both.
+    `joins`: puts several tensors side by side, and so under one scale.
     `clamps`: keeps values or sets them to a bound, so the quantizer behind it can do its work.
     """
 
     data: tuple[int, ...] | None = (0,)
-    weight: int | None = None
+    weights: tuple[int, ...] = ()
     bias: int | None = None
     channel: Callable[[ir.Node], int] | None = None
     contracted: Callable[[ir.Node], int] | None = None
+    alone: bool = False
     shares: bool = False
+    joins: bool = False
     clamps: bool = False
     holds: Callable[[ir.Node], bool] = lambda node: True
     unless: str = ""
@@ -55,27 +60,34 @@ def _gemm_plain(node: ir.Node) -> bool:
     return not scaled and not attribute(node, "transA", 0)
 
 
+# W (directions, gates x hidden, inputs) and R (directions, gates x hidden, hidden)
+_RECURRENT = OpSpec(weights=(1, 2), channel=lambda n: 1, contracted=lambda n: 2, alone=True)
 _MOVES = OpSpec(shares=True)
 _UNARY = OpSpec()
 _MANY = OpSpec(data=None)
 
 OPS: dict[str, OpSpec] = {
     # multiply and accumulate: these pay for quantization
-    "Conv": OpSpec(weight=1, bias=2, channel=lambda n: 0, contracted=lambda n: 1),
-    "ConvTranspose": OpSpec(weight=1, bias=2, channel=lambda n: 1, contracted=lambda n: 0),
+    "Conv": OpSpec(weights=(1,), bias=2, channel=lambda n: 0, contracted=lambda n: 1),
+    "ConvTranspose": OpSpec(weights=(1,), bias=2, channel=lambda n: 1, contracted=lambda n: 0),
     "Gemm": OpSpec(
-        weight=1,
+        weights=(1,),
         bias=2,
         channel=lambda n: 0 if attribute(n, "transB", 0) else 1,
         contracted=lambda n: 1 if attribute(n, "transB", 0) else 0,
+        alone=True,
         holds=_gemm_plain,
         unless="alpha, beta or transA is set",
     ),
-    "MatMul": OpSpec(weight=1, channel=lambda n: -1, contracted=lambda n: -2),
+    "MatMul": OpSpec(weights=(1,), channel=lambda n: -1, contracted=lambda n: -2, alone=True),
+    # the same over time, in float kernels
+    "GRU": _RECURRENT,
+    "LSTM": _RECURRENT,
+    "RNN": _RECURRENT,
     # arithmetic between activations
     "Add": _MANY,
     "Mul": _MANY,
-    "Concat": _MANY,
+    "Concat": OpSpec(data=None, joins=True),
     # one in, one out, with a range of its own
     "AveragePool": _UNARY,
     "GlobalAveragePool": _UNARY,
@@ -88,7 +100,13 @@ OPS: dict[str, OpSpec] = {
     "DepthToSpace": _MOVES,
     "Expand": _MOVES,
     "Flatten": _MOVES,
-    "Gather": _MOVES,
+    # a table that it looks up is a weight; each row has a scale
+    "Gather": OpSpec(
+        shares=True,
+        weights=(0,),
+        channel=lambda n: attribute(n, "axis", 0),
+        contracted=lambda n: -1,
+    ),
     "MaxPool": OpSpec(
         shares=True, holds=lambda n: len(n.outputs) == 1, unless="its indices are read"
     ),
@@ -125,10 +143,14 @@ def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
     return value.const_value
 
 
-def weight_of(node: ir.Node) -> ir.Value | None:
-    """The initializer that is the node's weight, or None."""
+def weights_of(node: ir.Node) -> list[tuple[int, ir.Value]]:
+    """(position, initializer) of the node's constant weights."""
     spec = OPS.get(node.op_type)
-    if spec is None or spec.weight is None or len(node.inputs) <= spec.weight:
-        return None
-    value = node.inputs[spec.weight]
-    return value if constant(value) is not None else None
+    positions = spec.weights if spec is not None else ()
+    pairs = ((i, node.inputs[i]) for i in positions if i < len(node.inputs))
+    return [(i, value) for i, value in pairs if value is not None and constant(value) is not None]
+
+
+def weight_of(node: ir.Node) -> ir.Value | None:
+    """The initializer that is the node's first weight, or None."""
+    return next((value for _, value in weights_of(node)), None)

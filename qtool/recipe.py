@@ -17,14 +17,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qtool.data.declaration import Declaration
 from qtool.errors import UsageError, did_you_mean
 from qtool.numeric.ranges import METHODS
-from qtool.numeric.scheme import Scheme, parse_scheme
+from qtool.numeric.scheme import Half, Scheme, Wish, parse_scheme
+from qtool.numeric.types import UINT8
 
 
 class Rule(BaseModel):
@@ -40,6 +41,8 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
     scheme: str = "w8a8"
+    mode: Literal["static", "dynamic"] = "static"
+    keep_io_types: bool = True
     method: str = "mse"
     transforms: tuple[str, ...] = ("equalize",)
     rules: tuple[Rule, ...] = ()
@@ -47,7 +50,7 @@ class Recipe(BaseModel):
     seed: int = 0
     data: Declaration | None = None
 
-    def scheme_of(self, name: str, operator: str) -> Scheme | str:
+    def scheme_of(self, name: str, operator: str) -> Wish | str:
         """The scheme for a node, or the reason why it stays float."""
         text = self.scheme
         for rule in self.rules:
@@ -57,8 +60,8 @@ class Recipe(BaseModel):
             return "kept in float as asked"
         return self._with_method(parse_scheme(text))
 
-    def _with_method(self, scheme: Scheme) -> Scheme:
-        if scheme.activation is None:
+    def _with_method(self, scheme: Wish) -> Wish:
+        if isinstance(scheme, Half) or scheme.activation is None:
             return scheme
         return replace(scheme, activation=replace(scheme.activation, method=self.method))
 
@@ -73,18 +76,23 @@ class Recipe(BaseModel):
             return text if text == "float" else str(parse_scheme(text).weights_only())
 
         rules = tuple(Rule(match=r.match, scheme=cut(r.scheme)) for r in self.rules)
-        return self.model_copy(update={"scheme": cut(self.scheme), "rules": rules})
+        return self.model_copy(
+            update={"scheme": cut(self.scheme), "rules": rules, "mode": "static"}
+        )
 
     def scheme_in_full(self) -> str:
         """The scheme with every default written out, `w8sca8u`."""
         return self.scheme if self.scheme == "float" else str(parse_scheme(self.scheme))
 
     def suffix(self) -> str:
-        """What an output is called by default: `int8` for w8a8, `w8` for weights only."""
+        """What an output is called by default: `int8` for w8a8, `w8` for weights only, `fp16`."""
         if self.scheme == "float":
             return "mixed"
         scheme = parse_scheme(self.scheme)
-        return f"{'int' if scheme.activation else 'w'}{scheme.weight.type.bits}"
+        if isinstance(scheme, Half):
+            return str(scheme)
+        kind = "w" if scheme.activation is None else "int" if self.mode == "static" else "dynamic"
+        return f"{kind}{scheme.weight.type.bits}"
 
     def checked(self) -> Recipe:
         """The recipe itself, once all that it names is known to exist."""
@@ -94,8 +102,26 @@ class Recipe(BaseModel):
                 f"known: {', '.join(METHODS)}",
                 did_you_mean(self.method, METHODS),
             )
-        for text in self.schemes():
-            parse_scheme(text)
+        schemes = [parse_scheme(text) for text in self.schemes()]
+        for scheme in schemes:
+            wide = (
+                isinstance(scheme, Scheme) and scheme.activation and scheme.activation.type != UINT8
+            )
+            if self.mode == "dynamic" and wide:
+                raise UsageError(
+                    f"scheme {scheme} cannot be dynamic",
+                    "activations that are measured on every run become uint8",
+                    "use  a8,  or leave out  --mode dynamic",
+                )
+        halves = [scheme for scheme in schemes if isinstance(scheme, Half)]
+        if not self.keep_io_types and [h.dtype for h in halves] != ["float16"] * max(
+            1, len(halves)
+        ):
+            raise UsageError(
+                "inputs and outputs can only become float16",
+                "--no-keep-io-types goes with the scheme fp16",
+                "use  --scheme fp16,  or keep the types",
+            )
         return self
 
     def toml(self) -> str:

@@ -5,13 +5,29 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from importlib import resources
-from typing import Literal
+from typing import Any, Literal
 
 from qtool.errors import UsageError, did_you_mean
 from qtool.numeric.types import IntType
 
 Kernel = Literal["closed", "open", "moves"]
-Encoding = Literal["dq", "cast-mul", "cast-dq"]
+Storing = Literal["dq", "fused", "cast-mul"]
+Encoding = Literal["dq", "cast-mul", "cast-dq", "integer"]
+# "static"   multiplied in integers, with ranges measured beforehand
+# "dynamic"  the same, the activation measured on every run
+# "stored"   integers in the file, float arithmetic
+Form = Literal["static", "dynamic", "stored"]
+
+
+@dataclass(frozen=True)
+class Fusing:
+    """What the runtime asks for before it fuses a weight's DequantizeLinear into the operator."""
+
+    bits: frozenset[int]
+    rank: int
+    contracted: int
+    values: int
+    unless_read_by: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -21,11 +37,13 @@ class Target:
     name: str
     activation: IntType
     integer: dict[str, Kernel]
-    weights: dict[str, Encoding]
+    narrow: Encoding
+    weights: dict[str, Storing]
+    fuses: Fusing
+    dynamic: frozenset[str]
+    slow_dynamic: dict[str, str]
+    halves: frozenset[str]
     needs_zero_point: frozenset[str]
-    fused_bits: frozenset[int]
-    fused_rank: int
-    fused_unless_read_by: dict[str, list[str]]
 
 
 def available() -> list[str]:
@@ -46,14 +64,29 @@ def load_target(name: str) -> Target:
             f"known: {', '.join(available())}",
             did_you_mean(name, available()),
         )
-    table = tomllib.loads(resources.files("qtool.targets").joinpath(f"{name}.toml").read_text())
+    table = _table(name)
+    fuses = table["fuses"]
     return Target(
-        table["name"],
-        IntType.parse(table["activation"]),
-        table["integer"],
-        table["weights"],
-        frozenset(table["needs"]["zero_point"]),
-        frozenset(table["fuses"]["bits"]),
-        table["fuses"]["rank"],
-        table["fuses"]["unless_read_by"],
+        name=table["name"],
+        activation=IntType.parse(table["activation"]),
+        integer=table["integer"],
+        narrow=table["narrow"],
+        weights=table["weights"],
+        fuses=Fusing(
+            frozenset(fuses["bits"]),
+            fuses["rank"],
+            fuses["contracted"],
+            fuses["values"],
+            fuses["unless_read_by"],
+        ),
+        dynamic=frozenset(table["dynamic"]["operators"]),
+        slow_dynamic=table["dynamic"]["slow"],
+        halves=frozenset(table["halves"]),
+        needs_zero_point=frozenset(table["needs"]["zero_point"]),
     )
+
+
+def _table(name: str) -> dict[str, Any]:
+    """The table of that name, over the one that it is based on."""
+    table = tomllib.loads(resources.files("qtool.targets").joinpath(f"{name}.toml").read_text())
+    return _table(table["base"]) | table if "base" in table else table

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qtool import model as models
+from qtool.compare.interface import Casts
 from qtool.errors import ModelError, QtoolError
 from qtool.runtime import Session, probe
 from qtool.signature import Signature
@@ -38,10 +39,13 @@ def same_function(before: Session, after: Session, feeds: Feeds, what: str) -> N
             )
 
 
-def check_written(path: Path, original: Session, feeds: Feeds | None) -> bool:
+def check_written(
+    path: Path, original: Session, feeds: Feeds | None, *, keep_io_types: bool = True
+) -> bool:
     """Open a written model again, check it, load it, and run it on `feeds`, or on a probe.
 
-    Returns whether it was run: a probe that the original does not take shows nothing.
+    Returns whether it was run: a probe that the original does not take shows nothing. Without
+    `keep_io_types`, float32 inputs and outputs must have become float16.
 
     Raises:
         ModelError: it is not valid, has another signature, or gives NaN or Inf where the original
@@ -49,23 +53,29 @@ def check_written(path: Path, original: Session, feeds: Feeds | None) -> bool:
     """
     models.check(path.read_bytes())
     session = Session(path)
-    _same_signature(original.signature, session.signature)
+    _same_signature(original.signature, session.signature, {} if keep_io_types else _NARROWER)
     if feeds is None:
         feeds = probe(original.signature)
         try:
             original.run(feeds)
         except QtoolError:
             return False
-    expected, found = original.run(feeds), session.run(feeds)
+    cast = Casts(original.signature, session.signature)
+    expected, found = original.run(feeds), session.run(cast(feeds))
     for name, value in expected.items():
         if _is_float(value) and (np.isfinite(value) & ~np.isfinite(found[name])).any():
             raise ModelError(f"output {name!r} of the quantized model is NaN or Inf")
     return True
 
 
-def _same_signature(expected: Signature, found: Signature) -> None:
+_NARROWER = {"float32": "float16"}
+
+
+def _same_signature(expected: Signature, found: Signature, turned: Mapping[str, str]) -> None:
     for kind in ("inputs", "outputs"):
-        before = [(s.name, s.dtype, _rank(s.shape)) for s in getattr(expected, kind)]
+        before = [
+            (s.name, turned.get(s.dtype, s.dtype), _rank(s.shape)) for s in getattr(expected, kind)
+        ]
         after = [(s.name, s.dtype, _rank(s.shape)) for s in getattr(found, kind)]
         if before != after:
             raise ModelError(f"the {kind} changed", f"from {before} to {after}")

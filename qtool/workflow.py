@@ -19,8 +19,8 @@ from qtool.errors import DataError, ModelError, QtoolError, UsageError
 from qtool.files import atomic_path, check_output
 from qtool.numeric.histogram import Histogram
 from qtool.numeric.scheme import parse_scheme
-from qtool.passes import prepare, transform
-from qtool.passes.insert_qdq import InsertQDQ, least_opset_of
+from qtool.passes import REWRITES, prepare, transform
+from qtool.passes.insert_qdq import least_opset_of
 from qtool.plan.decide import decide
 from qtool.plan.plan import Plan
 from qtool.plan.sites import Sites, find_sites
@@ -153,9 +153,12 @@ def dry_run(job: Job) -> Quantized:
 
 
 def _carry_out(job: Job, ranges: Mapping[str, Histogram]) -> Quantized:
-    plan = decide(job.model, job.sites, ranges, job.target)
-    rewritten = InsertQDQ(plan)(job.model.clone()).model
-    return Quantized(models.serialize(rewritten), plan)
+    keep = job.recipe.keep_io_types
+    plan = decide(job.model, job.sites, ranges, job.target, keep_io_types=keep)
+    model = job.model.clone()
+    for rewrite in REWRITES:
+        model = rewrite(plan)(model).model
+    return Quantized(models.serialize(model), plan)
 
 
 def write(
@@ -175,7 +178,7 @@ def write(
         ModelError: there is nothing to quantize, or the result is larger or broken.
     """
     check_output(output, force=force, inputs=[job.path])
-    if not quantized.plan.weights and not allow_empty:
+    if not quantized.plan.schemes and not allow_empty:
         raise ModelError(
             "there is nothing to quantize in this model",
             "no operator with constant float32 weights that the recipe and the target allow",
@@ -190,7 +193,8 @@ def write(
         )
     with atomic_path(output, force=force) as temporary:
         temporary.write_bytes(quantized.data)
-        ran = check_written(temporary, job.original, feeds)
+        keep = quantized.plan.keep_io_types
+        ran = check_written(temporary, job.original, feeds, keep_io_types=keep)
     return Written(before, after, ran)
 
 

@@ -53,11 +53,25 @@ def ints(*values: int) -> Array:
     return np.array(values)
 
 
+# (directions, gates x hidden, inputs or hidden)
+RECURRENT: dict[str, Array] = {
+    "steps": ints(-1, 8, 8),
+    "lw": weight(2, 64, 8, seed=12), "lr": weight(2, 64, 16, seed=13),
+    "gw": weight(1, 48, 8, seed=14), "gr": weight(1, 48, 16, seed=15),
+    "rw": weight(1, 16, 8, seed=16), "rr": weight(1, 16, 16, seed=17),
+}  # fmt: skip
+
 CASES: dict[str, Case] = {
     "Conv": Case("y = Conv(a, v)"),
     "ConvTranspose": Case("t = ConvTranspose(a, turned) y = Conv(t, v)", "N,8,9,9"),
     "Gemm": Case("f = Flatten(a) y = Gemm(f, matrix, bias)", "N,8"),
     "MatMul": Case("f = Flatten(a) y = MatMul(f, matrix)", "N,8"),
+    "GRU": Case("f = Reshape(a, steps) h, y = GRU<hidden_size=16>(f, gw, gr)", "1,8,16", RECURRENT),
+    "LSTM": Case(
+        'f = Reshape(a, steps) h, y = LSTM<hidden_size=16, direction="bidirectional">(f, lw, lr)',
+        "2,8,16", RECURRENT,
+    ),
+    "RNN": Case("f = Reshape(a, steps) h, y = RNN<hidden_size=16>(f, rw, rr)", "1,8,16", RECURRENT),
     "Add": Case("c = Conv(a, v) t = Add(c, a) y = Conv(t, u)"),
     "Mul": Case("c = Conv(a, v) t = Mul(c, a) y = Conv(t, u)"),
     "Concat": Case("c = Conv(a, v) t = Concat<axis=1>(c, a) y = Conv(t, v16)"),

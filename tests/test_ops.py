@@ -29,7 +29,7 @@ def test_w8a8_stays_close_to_float(operator: str, tmp_path: Path) -> None:
     assert noise > 25
 
 
-@pytest.mark.parametrize("operator", [name for name, spec in OPS.items() if spec.weight])
+@pytest.mark.parametrize("operator", [name for name, spec in OPS.items() if spec.weights])
 @pytest.mark.parametrize("scheme", ["w8", "w8u", "w8t", "w4b32"])
 def test_weights_only(operator: str, scheme: str, tmp_path: Path) -> None:
     path = CASES[operator].save(tmp_path / "model.onnx")

@@ -21,6 +21,14 @@ class BadFile(StrEnum):
     SKIP = "skip"
 
 
+class Mode(StrEnum):
+    """When activations are quantized, if they are."""
+
+    STATIC = "static"
+    DYNAMIC = "dynamic"
+    WEIGHTS = "weights"
+
+
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.")]
 Bits = Annotated[
     int | None,
@@ -28,7 +36,7 @@ Bits = Annotated[
 ]
 SchemeText = Annotated[
     str | None,
-    typer.Option(metavar="S", help="The exact form: w8a8, w8, w4b32, w8ca16, float."),
+    typer.Option(metavar="S", help="The exact form: w8a8, w8, w4b32, w8ca16, fp16, bf16, float."),
 ]
 Method = Annotated[
     str | None, typer.Option(help="How ranges are found: minmax, percentile or mse (default).")
@@ -68,6 +76,8 @@ def recipe_from(
     bits: int | None = None,
     scheme: str | None = None,
     with_data: bool = True,
+    mode: Mode | None = None,
+    keep_io_types: bool | None = None,
     method: str | None = None,
     samples: int | None = None,
     seed: int | None = None,
@@ -77,7 +87,8 @@ def recipe_from(
 ) -> Recipe:
     """Command line over recipe over defaults.
 
-    --bits N is w<N>a8 with data (8 bits and fewer; w16a16 for 16) and w<N> without.
+    --bits N is w<N>a8 with data (8 bits and fewer; w16a16 for 16) and w<N> without. Activations
+    stay float where the mode is `weights`, or not given and there is no data.
     """
     from qtool.errors import UsageError
     from qtool.recipe import Recipe, Rule, load_recipe
@@ -86,9 +97,11 @@ def recipe_from(
     if bits is not None and scheme is not None:
         raise UsageError("--bits and --scheme are both given", fix="keep one of them")
     if bits is not None:
-        scheme = f"w{bits}a{max(bits, 8)}" if with_data else f"w{bits}"
+        scheme = f"w{bits}a{max(bits, 8)}"
     changes: dict[str, object] = {
         "scheme": scheme, "method": method, "samples": samples, "seed": seed,
+        "keep_io_types": keep_io_types,
+        "mode": mode.value if mode not in (None, Mode.WEIGHTS) else None,
     }  # fmt: skip
     recipe = recipe.model_copy(update={k: v for k, v in changes.items() if v is not None})
     rules = list(recipe.rules)
@@ -101,7 +114,14 @@ def recipe_from(
             raise UsageError(f"--tensor {item!r}", "the form is PATTERN=SCHEME")
         rules.append(Rule(match=pattern, scheme=text))
     rules += [Rule(match=pattern, scheme="float") for pattern in exclude or ()]
-    return recipe.model_copy(update={"rules": tuple(rules)}).checked()
+    recipe = recipe.model_copy(update={"rules": tuple(rules)}).checked()
+    if mode is Mode.STATIC and not with_data:
+        raise UsageError(
+            "--mode static needs samples to measure activations on",
+            fix="add  --data DIR,  or use  --mode dynamic",
+        )
+    stored = mode is Mode.WEIGHTS or (not with_data and recipe.mode == "static")
+    return recipe.weights_only() if stored else recipe
 
 
 def open_chosen(

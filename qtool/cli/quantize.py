@@ -30,6 +30,20 @@ def quantize(
     ] = None,
     bits: o.Bits = None,
     scheme: o.SchemeText = None,
+    mode: Annotated[
+        o.Mode | None,
+        typer.Option(
+            help="Activations measured on --data (static, the default with it), on every run "
+            "(dynamic), or left in float (weights, the default without)."
+        ),
+    ] = None,
+    keep_io_types: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep-io-types/--no-keep-io-types",
+            help="With fp16: float32 inputs and outputs stay so (default), or become float16.",
+        ),
+    ] = None,
     method: o.Method = None,
     samples: o.Samples = None,
     seed: o.Seed = None,
@@ -60,7 +74,7 @@ def quantize(
     """qtool quantize model.onnx --data calib
 
     Make a model smaller and faster. With data, weights and activations become integers; without,
-    only the weights are stored as integers.
+    only the weights are stored as integers. --scheme fp16 halves the file.
     """
     from qtool import workflow
     from qtool.cli import show
@@ -71,11 +85,10 @@ def quantize(
     configure(quiet=quiet, more=verbose)
     measured = data is not None or calibration is not None
     chosen = o.recipe_from(
-        recipe, bits=bits, scheme=scheme, with_data=measured, method=method,
-        samples=samples, seed=seed, include=include, exclude=exclude, tensor=tensor,
+        recipe, bits=bits, scheme=scheme, with_data=measured, mode=mode,
+        keep_io_types=keep_io_types, method=method, samples=samples, seed=seed,
+        include=include, exclude=exclude, tensor=tensor,
     )  # fmt: skip
-    if not measured:
-        chosen = chosen.weights_only()
     job = workflow.open_job(model, chosen, load_target(target), threads=threads)
     output = output or model.with_name(f"{model.stem}.{chosen.suffix()}.onnx")
     if not dry_run:

@@ -42,8 +42,14 @@ def row(made: Table, *cells: object) -> None:
 
 def headline(job: Job, measured: bool) -> None:
     """The first line: what will be done, in full."""
-    kind = "weights and activations" if job.sites.sources else "weights only"
-    why = "" if measured or job.sites.sources else ", since no --data or --calibration is given"
+    dynamic = any(site.form == "dynamic" for site in job.sites.weights)
+    if job.sites.halves:
+        kind = "16-bit floats"
+    elif dynamic:
+        kind = "weights, and activations on every run"
+    else:
+        kind = "weights and activations" if job.sites.sources else "weights only"
+    why = "" if measured or kind != "weights only" else _NO_DATA
     scheme = job.recipe.scheme_in_full()
     name = printable(job.path.name, lines=False)
     _say(f"{name}: {kind} ({scheme}) for {job.target.name}{why}")
@@ -60,7 +66,15 @@ def summary(plan: Plan, job: Job, *, verbose: bool = False) -> None:
     """How much became integers, and what stays float and why, grouped by reason."""
     counted = Counter(plan.schemes.values())
     _say(f"quantized {len(plan.schemes)} layers: {_counts(counted)}")
-    if not plan.skipped or not (plan.activations or verbose):
+    for encoding, count in Counter(_stored(plan).values()).items():
+        _say(f"  {count:4} {_STORED[encoding]}")
+    for reason, operators in _by_reason(plan.notes, job):
+        _say(f"  {operators.total():4} only the weights, {reason}: {_counts(operators)}")
+    if clamped := sum(half.clamped for half in plan.halves.values()):
+        _say(f"note: {clamped} constant values beyond the range were clamped to it")
+    computing = any(half.computes for half in plan.halves.values())
+    dynamic = any(weight.form == "dynamic" for weight in plan.weights.values())
+    if not plan.skipped or not (plan.activations or computing or dynamic or verbose):
         return  # weights only: whatever has no weights was never meant
     _say(f"left in float: {len(plan.skipped)} nodes")
     for reason, operators in _by_reason(plan.skipped, job):
@@ -68,6 +82,26 @@ def summary(plan: Plan, job: Job, *, verbose: bool = False) -> None:
     if verbose:
         for name, reason in plan.skipped.items():
             _say(f"  {name}: {reason}")
+
+
+def _stored(plan: Plan) -> dict[str, str]:
+    """Node -> how its weights are stored, of those that compute in float."""
+    found: dict[str, str] = {
+        node: weight.encoding
+        for (node, _), weight in plan.weights.items()
+        if weight.form == "stored"
+    }
+    return found | {n: "cast" for n, half in plan.halves.items() if not half.computes}
+
+
+_NO_DATA = ", since no --data or --calibration is given"
+
+# what the user gets of each way to store weights
+_STORED = {
+    "cast-mul": "unpacked when loaded: small on disk, speed and memory of float",
+    "cast": "widened when loaded: small on disk, speed and memory of float",
+    "dq": "multiplied packed where the runtime fuses DequantizeLinear: small in memory too",
+}
 
 
 def plan(quantized: Quantized, job: Job) -> None:
@@ -134,8 +168,8 @@ def running(found: Running) -> None:
 def prospects(job: Job, *, verbose: bool) -> None:
     """What quantize would make of the model with data, and without."""
     made = table("with data", "nodes", "")
-    static = [site for site in job.sites.weights if site.static]
-    stored = [site for site in job.sites.weights if not site.static]
+    static = [site for site in job.sites.weights if site.form == "static"]
+    stored = {site.node for site in job.sites.weights if site.form != "static"}
     row(made, "integer layers", len(static), _counts(Counter(str(s.scheme) for s in static)))
     if stored:
         row(made, "weights only", len(stored), "no integer kernel; the weights are still stored")

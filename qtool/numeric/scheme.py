@@ -3,14 +3,16 @@
     w<bits>[s|u][b<block>|c|t]      weights: signed symmetric or unsigned asymmetric; per block,
                                     per channel or per tensor
     a<bits>[s|u]                    activations, if they are quantized too
+    fp16 | bf16                     floats of 16 bits in place of 32
 
-`w8a8`, `w8ca8u`, `w4b32`, `w4sb32a8u`.
+`w8a8`, `w8ca8u`, `w4b32`, `w4sb32a8u`, `fp16`.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from qtool.errors import UsageError
 from qtool.numeric.types import IntType
@@ -58,18 +60,41 @@ class Scheme:
         return replace(self, activation=None)
 
 
-def parse_scheme(text: str) -> Scheme:
-    """`w4sb32a8u` -> Scheme; weights default to signed, activations to unsigned.
+@dataclass(frozen=True)
+class Half:
+    """The wish for floats of 16 bits: `dtype` is float16 or bfloat16."""
+
+    dtype: str
+
+    def __str__(self) -> str:
+        return _HALF_NAMES[self.dtype]
+
+    def weights_only(self) -> Half:
+        """The same: it asks nothing of activations that a runtime could not take back."""
+        return self
+
+
+Wish: TypeAlias = Scheme | Half
+
+_HALF_NAMES = {"float16": "fp16", "bfloat16": "bf16"}
+
+
+def parse_scheme(text: str) -> Wish:
+    """`w4sb32a8u` -> Scheme; weights default to signed, activations to unsigned. `fp16` -> Half.
 
     Raises:
         UsageError: not of that form, or a number of bits that cannot be had.
     """
-    match = _FORM.fullmatch(text.strip().lower())
+    wish = text.strip().lower()
+    for dtype, name in _HALF_NAMES.items():
+        if wish == name:
+            return Half(dtype)
+    match = _FORM.fullmatch(wish)
     if not match:
         raise UsageError(
             f"--scheme {text!r} is not a scheme",
-            "the form is w<bits>[s|u][b<block>|c|t], then a<bits>[s|u] for activations",
-            "try  --scheme w8a8,  w8  or  w4b32",
+            "the form is w<bits>[s|u][b<block>|c|t], then a<bits>[s|u] for activations, or fp16",
+            "try  --scheme w8a8,  w8,  w4b32  or  fp16",
         )
     w_bits, w_sign, where, a_bits, a_sign = match.groups()
     block = {None: None, "c": None, "t": 0}.get(where, -1)

@@ -3,7 +3,7 @@
 prepare    brings any model into one form; the function stays as it is
 transform  data-free changes that keep the function and make it easier to quantize; a recipe
            lists them by name
-insert_qdq carries out a plan, at the very end
+rewrite    carries out a plan, at the very end
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from qtool.passes.fold_batchnorm import FoldBatchNorm
 from qtool.passes.fold_bias import FoldBias
 from qtool.passes.fold_constants import FoldConstants
 from qtool.passes.gemm_layout import GemmLayout
+from qtool.passes.insert_dynamic import InsertDynamic
+from qtool.passes.insert_qdq import InsertQDQ
 from qtool.passes.name_nodes import NameNodes
+from qtool.passes.to_half import ToHalf
 
 # Per-channel scales (`axis`) need opset 13.
 LEAST_OPSET = 13
@@ -43,6 +46,8 @@ PREPARE: tuple[type[ir.passes.PassBase], ...] = (
     GemmLayout,
     common.RemoveUnusedNodesPass,
 )
+
+REWRITES = (InsertQDQ, InsertDynamic, ToHalf)
 
 TRANSFORMS: dict[str, type[ir.passes.PassBase]] = {"equalize": Equalize}
 

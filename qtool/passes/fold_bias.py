@@ -60,7 +60,7 @@ def _bias(node: ir.Node, added: NDArray[Any]) -> NDArray[Any] | None:
         data = node.inputs[0]
         if data is None or data.shape is None or len(data.shape) != 2 or array(weight).ndim != 2:
             return None
-    elif not OPS[node.op_type].holds(node):
+    elif OPS[node.op_type].bias is None or not OPS[node.op_type].holds(node):
         return None
     channels = _channels(node, array(weight))
     if node.op_type in ("MatMul", "Gemm"):

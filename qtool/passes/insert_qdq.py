@@ -4,34 +4,33 @@ activation  x -> QuantizeLinear -> DequantizeLinear -> the readers that the plan
 weight      W -> integers -> DequantizeLinear -> its node
             (or Cast -> DequantizeLinear, or Cast -> Mul)
 bias        b -> int32    -> DequantizeLinear -> its node
+
+What is multiplied in integers with activations measured on the run is in `insert_dynamic`, floats
+of 16 bits in `to_half`.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from qtool.numeric.affine import QParams, quantize
+from qtool.numeric.affine import Codes, Floats, QParams, quantize
 from qtool.numeric.granularity import PerBlock, PerChannel
-from qtool.numeric.scheme import Scheme
+from qtool.numeric.scheme import Half, Wish
 from qtool.numeric.types import IntType
-from qtool.passes.edit import add_initializer, array, fresh, names
+from qtool.passes.edit import array
+from qtool.passes.writer import Writer, insert_behind, onnx_type
 from qtool.plan.plan import Plan, TensorPlan, WeightPlan
 
-_NUMPY = {
-    "int2": ml_dtypes.int2, "uint2": ml_dtypes.uint2,
-    "int4": ml_dtypes.int4, "uint4": ml_dtypes.uint4,
-}  # fmt: skip
 
-
-def least_opset_of(scheme: Scheme) -> int:
+def least_opset_of(scheme: Wish) -> int:
     """The first opset whose QuantizeLinear and DequantizeLinear know the types and blocks."""
+    if isinstance(scheme, Half):
+        return 13
     containers = {scheme.weight.type.container}
     if scheme.activation is not None:
         containers.add(scheme.activation.type.container)
@@ -46,7 +45,6 @@ class InsertQDQ(ir.passes.InPlacePass):
     def __init__(self, plan: Plan) -> None:
         super().__init__()
         self.plan = plan
-        self._made: dict[tuple[str, bytes, str], ir.Value] = {}
 
     def requires(self, model: ir.Model) -> None:
         """Every node and value has a name of its own: the plan refers to them by it."""
@@ -56,15 +54,14 @@ class InsertQDQ(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graph = model.graph
-        self._graph, self._taken = graph, names(graph)
-        self._made.clear()
+        self._graph, self._write = graph, Writer(graph)
         nodes = {node.name or "": node for node in graph}
         values = {v.name: v for node in graph for v in node.outputs}
         values |= {v.name: v for v in graph.inputs}
-        for (name, position), weight in self.plan.weights.items():
-            self._constant(nodes[name], position, weight)
-        for (name, position), bias in self.plan.biases.items():
-            self._constant(nodes[name], position, bias)
+        constants = [*self.plan.weights.items(), *self.plan.biases.items()]
+        for (name, position), weight in constants:
+            if weight.encoding != "integer":
+                self._constant(nodes[name], position, weight)
         for name, tensor in self.plan.activations.items():
             self._activation(values[name], tensor)
         return ir.passes.PassResult(model, modified=True)
@@ -73,17 +70,13 @@ class InsertQDQ(ir.passes.InPlacePass):
         # Taken before Q is made: its own reading of the value must stay.
         uses = sorted(value.uses(), key=lambda use: (use.node.name or "", use.idx))
         is_output = tensor.readers is None and value.is_graph_output()
-        params = self._params(value.name or "", tensor.params, keep_zero=True)
-        quantized = self._node("QuantizeLinear", [value, *params], {}, f"{value.name}_q")
-        restored = self._node(
-            "DequantizeLinear", [quantized.outputs[0], *params], {}, f"{value.name}_dq"
+        write = self._write
+        params = write.params(value.name or "", tensor.params, keep_zero=True)
+        quantized = write.node("QuantizeLinear", [value, *params], f"{value.name}_q")
+        restored = write.node(
+            "DequantizeLinear", [quantized.outputs[0], *params], f"{value.name}_dq"
         )
-        producer = value.producer()
-        if producer is None:
-            first = next(iter(self._graph))
-            self._graph.insert_before(first, [quantized, restored])
-        else:
-            self._graph.insert_after(producer, [quantized, restored])
+        insert_behind(self._graph, value, [quantized, restored])
         out = restored.outputs[0]
         out.type, out.shape = value.type, value.shape
         for node, position in uses:
@@ -91,94 +84,84 @@ class InsertQDQ(ir.passes.InPlacePass):
                 node.replace_input_with(position, out)
         if is_output:  # the name of a graph output is a promise: the last value bears it
             index = list(self._graph.outputs).index(value)
-            name, value.name = value.name, fresh(f"{value.name}_float", self._taken)
+            name, value.name = value.name, write.name(f"{value.name}_float")
             self._graph.outputs[index] = out
             out.name = name
 
     def _constant(self, node: ir.Node, position: int, plan: WeightPlan) -> None:
         value = node.inputs[position]
         assert value is not None
-        codes = quantize(array(value), plan.params)
-        stored = self._shared(f"{plan.tensor}_q", codes, plan.params.type)
-        if plan.encoding == "cast-mul":
-            outputs = self._cast_mul(plan, stored)
-        else:
-            outputs = self._dequantize(plan, stored)
+        make = self._cast_mul if plan.encoding == "cast-mul" else self._dequantize
+        outputs = make(plan, value)
         self._graph.insert_before(node, outputs)
         result = outputs[-1].outputs[0]
         result.type, result.shape = value.type, value.shape
         node.replace_input_with(position, result)
-        if not value.uses() and not value.is_graph_output():
-            del self._graph.initializers[value.name or ""]
+        drop_unused(self._graph, value)
 
-    def _dequantize(self, plan: WeightPlan, stored: ir.Value) -> list[ir.Node]:
+    def _dequantize(self, plan: WeightPlan, value: ir.Value) -> list[ir.Node]:
         """DequantizeLinear, behind a Cast to 8 bits where the kernels take no narrower codes."""
+        codes = quantize(array(value), plan.params)
+        stored = self._write.constant(f"{plan.tensor}_q", codes, plan.params.type)
         nodes, params = [], plan.params
         if plan.encoding == "cast-dq":
             params = replace(params, type=IntType(8, params.type.signed))
-            to = {"to": int(ir.DataType[params.type.onnx_name.upper()])}
-            nodes.append(self._node("Cast", [stored], to, f"{plan.tensor}_cast"))
+            nodes.append(self._write.cast(stored, onnx_type(params.type), f"{plan.tensor}_cast"))
             stored = nodes[0].outputs[0]
-        inputs = [stored, *self._params(plan.tensor, params, keep_zero=plan.zero_point)]
-        name = f"{plan.tensor}_dq"
-        return [*nodes, self._node("DequantizeLinear", inputs, _attributes(params), name)]
+        inputs = [stored, *self._write.params(plan.tensor, params, keep_zero=plan.zero_point)]
+        made = self._write.node(
+            "DequantizeLinear", inputs, f"{plan.tensor}_dq", _attributes(params)
+        )
+        return [*nodes, made]
 
-    def _cast_mul(self, plan: WeightPlan, stored: ir.Value) -> list[ir.Node]:
-        """(cast(q) - zero_point) * scale, which the runtime folds once, when it loads."""
-        to = {"to": int(ir.DataType.FLOAT)}
-        nodes = [self._node("Cast", [stored], to, f"{plan.tensor}_cast")]
-        if not plan.params.symmetric:
-            zero = plan.params.zero_point.astype(np.float32)
-            name = fresh(f"{plan.tensor}_zero_point", self._taken)
-            shift = add_initializer(self._graph, name, zero)
-            nodes.append(
-                self._node("Sub", [nodes[-1].outputs[0], shift], {}, f"{plan.tensor}_shift")
-            )
-        name = fresh(f"{plan.tensor}_scale", self._taken)
-        scale = add_initializer(self._graph, name, plan.params.scale)
-        nodes.append(self._node("Mul", [nodes[-1].outputs[0], scale], {}, f"{plan.tensor}_dq"))
+    def _cast_mul(self, plan: WeightPlan, value: ir.Value) -> list[ir.Node]:
+        """(cast(q) - zero_point) * scale, which the runtime folds once, when it loads.
+
+        Of several blocks along an axis, each becomes an axis of its own, and back: the last one is
+        filled up, and cut again.
+        """
+        name, params, codes = plan.tensor, plan.params, quantize(array(value), plan.params)
+        scale, zero, shape = params.scale, params.zero_point, codes.shape
+        split = _split(codes, params) if isinstance(params.granularity, PerBlock) else None
+        if split is not None:
+            codes, scale, zero, filled = split
+        stored = self._write.constant(f"{name}_q", codes, params.type)
+        nodes = [self._write.cast(stored, ir.DataType.FLOAT, f"{name}_cast")]
+
+        def then(op: str, suffix: str, *constants: NDArray[Any]) -> None:
+            inputs = [self._write.constant(f"{name}_{suffix}", each) for each in constants]
+            nodes.append(self._write.node(op, [nodes[-1].outputs[0], *inputs], f"{name}_{suffix}"))
+
+        if not params.symmetric:
+            then("Sub", "zero_point", zero.astype(np.float32))
+        then("Mul", "scale", scale)
+        if split is not None:
+            then("Reshape", "joined", np.array(filled))
+            if filled != shape:
+                then("Slice", "cut", np.zeros(len(shape), np.int64), np.array(shape))
         return nodes
 
-    def _params(self, name: str, params: QParams, *, keep_zero: bool = False) -> list[ir.Value]:
-        """Scale and zero point as initializers; equal ones exist once.
 
-        A constant's zero point of 0 is the default of DequantizeLinear, so it is left out to keep
-        the file small, unless the target's fusion looks for it.
-        """
-        scale = _onnx_shape(params.scale, params)
-        values = [self._shared(f"{name}_scale", scale.astype(np.float32), None)]
-        if keep_zero or params.zero_point.any():
-            zero = _onnx_shape(params.zero_point, params)
-            values.append(self._shared(f"{name}_zero_point", zero, params.type))
-        return values
-
-    def _shared(self, name: str, values: NDArray[Any], kind: IntType | None) -> ir.Value:
-        """The initializer of these values, made once: also for a weight that two nodes read."""
-        content = hashlib.sha256(values.tobytes()).digest()
-        key = (str(kind), content, str(values.shape))
-        if key not in self._made:
-            self._made[key] = self._initializer(name, values, kind)
-        return self._made[key]
-
-    def _initializer(self, name: str, values: NDArray[Any], kind: IntType | None) -> ir.Value:
-        tensor: Any = values
-        if kind is not None:
-            dtype = _NUMPY.get(kind.onnx_name, kind.onnx_name)
-            tensor = ir.tensor(values.astype(dtype), dtype=ir.DataType[kind.onnx_name.upper()])
-        return add_initializer(self._graph, fresh(name, self._taken), tensor)
-
-    def _node(
-        self, op: str, inputs: list[ir.Value], attributes: dict[str, int], name: str
-    ) -> ir.Node:
-        name = fresh(name, self._taken)
-        node = ir.node(op, inputs, attributes=attributes, name=name)
-        node.outputs[0].name = name
-        return node
+def drop_unused(graph: ir.Graph, value: ir.Value) -> None:
+    """Take away an initializer that nobody reads any more."""
+    if not value.uses() and not value.is_graph_output():
+        graph.initializers.pop(value.name or "", None)
 
 
-def _onnx_shape(values: NDArray[Any], params: QParams) -> NDArray[Any]:
-    """The grid as ONNX wants it: one axis per channel, all axes per block, none per tensor."""
-    return values.reshape(-1) if isinstance(params.granularity, PerChannel) else values
+def _split(codes: Codes, params: QParams) -> tuple[Codes, Floats, Codes, tuple[int, ...]] | None:
+    """Codes, scales and zero points with each block along an axis of its own, and the filled-up
+    shape; None where one block is the whole axis."""
+    assert isinstance(params.granularity, PerBlock)
+    axis, size = params.granularity.axis, params.granularity.size
+    cells = params.scale.shape[axis]
+    if cells == 1:
+        return None
+    fill = [(0, cells * size - codes.shape[axis] if i == axis else 0) for i in range(codes.ndim)]
+    filled = np.pad(codes, fill)
+    shape = (*codes.shape[:axis], cells, size, *codes.shape[axis + 1 :])
+    scale = np.expand_dims(params.scale, axis + 1)
+    zero = np.expand_dims(params.zero_point, axis + 1)
+    return filled.reshape(shape), scale, zero, filled.shape
 
 
 def _attributes(params: QParams) -> dict[str, int]:

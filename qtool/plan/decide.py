@@ -11,18 +11,31 @@ from qtool.numeric.affine import Floats, QParams, bias_params, dequantize, from_
 from qtool.numeric.granularity import Granularity, PerBlock, PerChannel, PerTensor, reduce
 from qtool.numeric.histogram import Histogram
 from qtool.numeric.ranges import METHODS
-from qtool.numeric.scheme import WeightScheme
-from qtool.ops import OPS, constant, weight_of
+from qtool.numeric.scheme import Half, WeightScheme
+from qtool.ops import OPS, constant
+from qtool.plan.eligible import bias_of
 from qtool.plan.plan import Plan, TensorPlan, WeightPlan
 from qtool.plan.sites import Sites, WeightSite
-from qtool.target import Encoding, Target
+from qtool.target import Encoding, Fusing, Target
 
 _INT32_MAX = 2**31 - 1
 
 
-def decide(model: ir.Model, sites: Sites, ranges: Mapping[str, Histogram], target: Target) -> Plan:
+def decide(
+    model: ir.Model,
+    sites: Sites,
+    ranges: Mapping[str, Histogram],
+    target: Target,
+    *,
+    keep_io_types: bool = True,
+) -> Plan:
     """Parameters for every site, in the order of the sites."""
-    plan = Plan(skipped=dict(sites.skipped))
+    plan = Plan(
+        halves=dict(sites.halves),
+        keep_io_types=keep_io_types,
+        skipped=dict(sites.skipped),
+        notes=dict(sites.notes),
+    )
     for name, site in sites.activations.items():
         histogram = ranges[site.source]
         low, high = METHODS[site.scheme.method](histogram, site.scheme.type, site.scheme.symmetric)
@@ -33,41 +46,45 @@ def decide(model: ir.Model, sites: Sites, ranges: Mapping[str, Histogram], targe
     nodes = {node.name: node for node in model.graph}
     for place in sites.weights:
         node = nodes[place.node]
-        weight = _decide_weight(node, place, plan)
-        encoding = _static_encoding(weight) if place.static else _encoding(node, weight, target)
+        encoding = _encoding(node, place, target)
+        weight = _decide_weight(node, place, encoding, plan)
+        zero_point = node.op_type in target.needs_zero_point
         plan.weights[place.node, place.position] = WeightPlan(
-            place.tensor, weight, encoding, node.op_type in target.needs_zero_point
+            place.tensor, weight, encoding, zero_point, place.form
         )
-        plan.schemes[place.node] = str(
-            place.scheme if place.static else place.scheme.weights_only()
-        )
-        if place.static:
+        scheme = place.scheme if place.form != "stored" else place.scheme.weights_only()
+        plan.schemes[place.node] = f"{scheme}{' dynamic' if place.form == 'dynamic' else ''}"
+        if place.form == "static":
             _decide_bias(node, weight, plan)
+    plan.schemes.update({name: str(Half(half.dtype)) for name, half in sites.halves.items()})
     return plan
 
 
-def _static_encoding(weight: QParams) -> Encoding:
-    """Integer kernels take int8: narrower codes are widened once, when the runtime loads."""
-    narrow = weight.type.container < 8 and not isinstance(weight.granularity, PerBlock)
-    return "cast-dq" if narrow else "dq"
+def _encoding(node: ir.Node, site: WeightSite, target: Target) -> Encoding:
+    """How the codes become what the node multiplies."""
+    kind, blocks = site.scheme.weight.type, bool(site.scheme.weight.block)
+    if site.form == "dynamic":
+        return "integer"
+    if site.form == "static":
+        return target.narrow if kind.container < 8 and not blocks else "dq"
+    wanted = target.weights[node.op_type]
+    if wanted == "fused":
+        return "dq" if _fuses(node, site, target.fuses) else "cast-mul"
+    return wanted
 
 
-def _encoding(node: ir.Node, weight: QParams, target: Target) -> Encoding:
-    """How a weight is stored whose node computes in float: fused by the target, or folded.
-
-    Blocks have no plain product to fold: their scales broadcast only inside DequantizeLinear.
-    """
-    if isinstance(weight.granularity, PerBlock):
-        return "dq"
-    tensor = constant(weight_of(node))
+def _fuses(node: ir.Node, site: WeightSite, asks: Fusing) -> bool:
+    """Whether the runtime fuses the DequantizeLinear of a stored weight, and gains by it."""
+    tensor, spec = constant(node.inputs[site.position]), OPS[node.op_type]
+    assert tensor is not None and spec.contracted is not None
     readers = {use.node.op_type for value in node.outputs for use in value.uses()}
-    fuses = (
-        weight.type.container in target.fused_bits
-        and tensor is not None
-        and len(tensor.shape) == target.fused_rank
-        and not readers & set(target.fused_unless_read_by.get(node.op_type, ()))
+    return (
+        site.scheme.weight.type.container in asks.bits
+        and len(tensor.shape) == asks.rank
+        and tensor.shape.numpy()[spec.contracted(node)] >= asks.contracted
+        and tensor.size >= asks.values
+        and not readers & set(asks.unless_read_by.get(node.op_type, ()))
     )
-    return target.weights[node.op_type] if fuses else "cast-mul"
 
 
 def weight_params(weight: Floats, scheme: WeightScheme, granularity: Granularity) -> QParams:
@@ -99,23 +116,40 @@ def _error(weight: Floats, params: QParams) -> np.ndarray[tuple[int, ...], np.dt
     return reduce(lost.astype(np.float64) ** 2, params.granularity, np.sum)
 
 
-def _decide_weight(node: ir.Node, site: WeightSite, plan: Plan) -> QParams:
+def _decide_weight(node: ir.Node, site: WeightSite, encoding: Encoding, plan: Plan) -> QParams:
     tensor = constant(node.inputs[site.position])
-    spec = OPS[node.op_type]
-    assert tensor is not None and spec.channel is not None and spec.contracted is not None
+    assert tensor is not None
     weight = tensor.numpy()
-    scheme = site.scheme.weight
-    granularity: Granularity = PerChannel(spec.channel(node) % weight.ndim)
-    if scheme.block == 0:
-        granularity = PerTensor()
-    elif scheme.block is not None and node.op_type in ("Gemm", "MatMul"):
-        granularity = PerBlock(spec.contracted(node) % weight.ndim, scheme.block)
-    params = weight_params(weight, scheme, granularity)
+    granularity = _granularity(node, weight.shape, site, encoding)
+    params = weight_params(weight, site.scheme.weight, granularity)
     if granularity == PerTensor():
         params = QParams(
             params.type, params.scale.reshape(()), params.zero_point.reshape(()), granularity
         )
-    return _with_room_for_bias(node, params, plan) if site.static else params
+    return _with_room_for_bias(node, params, plan) if site.form == "static" else params
+
+
+def _granularity(
+    node: ir.Node, shape: tuple[int, ...], site: WeightSite, encoding: Encoding
+) -> Granularity:
+    """What shares a scale. Cases in order:
+
+    1. per tensor, as asked
+    2. blocks along the axis that is summed over, where no other is
+    3. all of that axis as one block: a scale for each gate of each direction of an LSTM. Only a
+       product spreads such a grid; DequantizeLinear would want opset 21 for it
+    4. per channel
+    """
+    spec, block = OPS[node.op_type], site.scheme.weight.block
+    assert spec.channel is not None and spec.contracted is not None
+    contracted = spec.contracted(node) % len(shape)
+    if block == 0:  # 1
+        return PerTensor()
+    if block is not None and spec.alone:  # 2
+        return PerBlock(contracted, block)
+    if spec.alone and len(shape) > 2 and encoding == "cast-mul":  # 3
+        return PerBlock(contracted, shape[contracted])
+    return PerChannel(spec.channel(node) % len(shape))  # 4
 
 
 def _with_room_for_bias(node: ir.Node, params: QParams, plan: Plan) -> QParams:
@@ -142,7 +176,7 @@ def _decide_bias(node: ir.Node, weight: QParams, plan: Plan) -> None:
     value = node.inputs[position]
     assert value is not None
     params = bias_params(np.float32(_input_scale(node, plan)), weight)  # type: ignore[arg-type]
-    plan.biases[node.name or "", position] = WeightPlan(value.name or "", params)
+    plan.biases[node.name or "", position] = WeightPlan(value.name or "", params, form="static")
 
 
 def _input_scale(node: ir.Node, plan: Plan) -> float:
@@ -152,8 +186,5 @@ def _input_scale(node: ir.Node, plan: Plan) -> float:
 
 
 def _bias(node: ir.Node) -> Floats | None:
-    position = OPS[node.op_type].bias
-    if position is None or len(node.inputs) <= position or node.inputs[position] is None:
-        return None
-    tensor = constant(node.inputs[position])
+    tensor = constant(bias_of(node))
     return None if tensor is None or len(tensor.shape) != 1 else tensor.numpy()

@@ -6,11 +6,12 @@ else. What stays float is in it too, with its reason.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from qtool.numeric.affine import QParams
-from qtool.target import Encoding
+from qtool.plan.half import HalfSite
+from qtool.target import Encoding, Form
 
 
 @dataclass(frozen=True)
@@ -33,19 +34,24 @@ class WeightPlan:
     params: QParams
     encoding: Encoding = "dq"
     zero_point: bool = False
+    form: Form = "stored"
 
 
 @dataclass(frozen=True)
 class Plan:
     """The whole decision.
 
-    `weights` and `biases` are keyed by (node name, input position); `skipped` by node name.
+    `weights` and `biases` are keyed by (node name, input position); the others by node name.
+    `notes` say why only the weights of a node are quantized where more was asked for.
     """
 
     activations: dict[str, TensorPlan] = field(default_factory=dict)
     weights: dict[tuple[str, int], WeightPlan] = field(default_factory=dict)
     biases: dict[tuple[str, int], WeightPlan] = field(default_factory=dict)
+    halves: dict[str, HalfSite] = field(default_factory=dict)
+    keep_io_types: bool = True
     skipped: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
     schemes: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -57,7 +63,10 @@ class Plan:
             },
             "weights": [_weight(key, w) for key, w in self.weights.items()],
             "biases": [_weight(key, w) for key, w in self.biases.items()],
+            "halves": {name: asdict(half) for name, half in self.halves.items()},
+            "keep_io_types": self.keep_io_types,
             "skipped": self.skipped,
+            "notes": self.notes,
             "schemes": self.schemes,
         }
 
@@ -76,6 +85,7 @@ def _weight(key: tuple[str, int], weight: WeightPlan) -> dict[str, Any]:
         "node": key[0],
         "input": key[1],
         "tensor": weight.tensor,
+        "form": weight.form,
         "encoding": weight.encoding,
         **_params(weight.params),
     }

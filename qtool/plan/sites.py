@@ -8,6 +8,9 @@ pooling, data movement), for which leaving would cost a conversion each way.
     passenger   while every activation it reads comes from an integer operator, and its own result
                 goes on into one or its producer had to give integers anyway
 
+An anchor whose integers the target cannot use keeps its weights stored as integers and computes in
+float, and in dynamic mode measures its input anew on every run; both need no data.
+
 The second line is a fixed point: start with all, drop until nothing changes. It makes a CNN one
 island of integers, and leaves a transformer's masks, normalizations and attention scores alone,
 since those read what float operators made: found by what they are, not by name.
@@ -17,15 +20,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
 import onnx_ir as ir
 
-from qtool.numeric.scheme import ActivationScheme, Scheme
-from qtool.ops import OPS, constant, data_inputs, weight_of
+from qtool.numeric.scheme import ActivationScheme, Half, Scheme
+from qtool.ops import OPS, constant, data_inputs, weights_of
+from qtool.plan.eligible import wish_of
+from qtool.plan.half import HalfSite, half_site
 from qtool.recipe import Recipe
-from qtool.target import Target
-
-NO_ROW = "its operator is left as it is"
+from qtool.target import Form, Kernel, Target
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,13 @@ class ActivationSite:
 
 @dataclass(frozen=True)
 class WeightSite:
-    """The weight of a node; `static` if the node's activations are quantized too."""
+    """A weight of a node, and what becomes of the node."""
 
     node: str
     position: int
     tensor: str
     scheme: Scheme
-    static: bool
+    form: Form
 
 
 @dataclass
@@ -54,7 +56,9 @@ class Sites:
 
     activations: dict[str, ActivationSite] = field(default_factory=dict)
     weights: list[WeightSite] = field(default_factory=list)
+    halves: dict[str, HalfSite] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)  # node -> why only its weights
 
     @property
     def sources(self) -> list[str]:
@@ -74,6 +78,7 @@ class _Search:
     def __init__(self, graph: ir.Graph, recipe: Recipe, target: Target) -> None:
         self.graph, self.recipe, self.target = graph, recipe, target
         self.skipped: dict[str, str] = {}
+        self.halves: dict[str, HalfSite] = {}
         self.schemes: dict[ir.Node, Scheme] = {}  # nodes that may be quantized
         self.anchors: dict[ir.Node, None] = {}  # of those, the ones with weights and activations
         self.integer: dict[ir.Node, None] = {}  # nodes that will run in integers
@@ -81,55 +86,30 @@ class _Search:
     def classify(self) -> None:
         """Each node is an anchor, a possible passenger, weights only, or float with its reason."""
         for node in self.graph:
-            reason = self._reason(node)
-            if reason:
-                self.skipped[node.name or ""] = reason
+            name, wish = node.name or "", wish_of(node, self.recipe, self.target)
+            if isinstance(wish, Half):
+                found = half_site(node, wish, self.target)
+                if isinstance(found, HalfSite):
+                    self.halves[name] = found
+                else:
+                    self.skipped[name] = found
                 continue
-            scheme = self.schemes[node]
-            if scheme.activation is not None and node.op_type in self.target.integer:
+            if isinstance(wish, str):
+                self.skipped[name] = wish
+                continue
+            self.schemes[node] = wish
+            if self.recipe.mode == "static" and wish.activation and self._has_kernel(node):
                 self.integer[node] = None
-                if weight_of(node) is not None:
+                if weights_of(node):
                     self.anchors[node] = None
         for body in self.graph.subgraphs():
             for node in body:
                 self.skipped[node.name or ""] = "it is inside the body of an If, Loop or Scan"
 
-    def _reason(self, node: ir.Node) -> str:
-        """Why the node stays float; empty where it need not. Cases in order, the first one counts:
-
-        1. no row in the table of operators      2. the recipe says so
-        3. its form is not covered               4. not float32
-        5. a weight that is not constant, or     6. the target has no integer kernel
-           empty, or with NaN or Inf             7. what should be measured is a constant
-        """
-        spec = OPS.get(node.op_type) if node.domain == "" else None
-        if spec is None:
-            return NO_ROW
-        scheme = self.recipe.scheme_of(node.name or "", node.op_type)
-        if isinstance(scheme, str):
-            return scheme
-        if not spec.holds(node):
-            return f"{node.op_type}: {spec.unless}"
-        for _, value in data_inputs(node):
-            if value.dtype is not None and value.dtype is not ir.DataType.FLOAT:
-                return f"it works on {value.dtype.name.lower()}, not on float32"
-        weight = weight_of(node)
-        if spec.weight is not None and weight is None:
-            return "both inputs are activations"
-        if weight is not None and len(weight.shape or ()) < 2:
-            return "its weight is a vector"  # onnxruntime 1.31 crashes on it
-        unfit = [_unfit(v) for v in (weight, _bias_of(node)) if v is not None]
-        if any(unfit):
-            return next(filter(None, unfit))
-        if weight is None and scheme.activation is None:
-            return "it has no weights"
-        known = node.op_type in self.target.integer
-        if not known and (weight is None or node.op_type not in self.target.weights):
-            return f"{self.target.name} has no integer kernel for {node.op_type}"
-        if any(constant(v) is not None for _, v in data_inputs(node)):
-            return "one input is a constant"
-        self.schemes[node] = scheme
-        return ""
+    def _has_kernel(self, node: ir.Node) -> bool:
+        """Whether the target runs it in integers; a table that is looked up is read as it is."""
+        tables = any(constant(value) is not None for _, value in data_inputs(node))
+        return node.op_type in self.target.integer and not tables
 
     def settle(self) -> None:
         """Drop passengers until each has integers before it and a purpose behind it."""
@@ -149,16 +129,30 @@ class _Search:
             moved_input = producer is None and self._moves(node) and self._purpose(node)
             if producer not in self.integer and not moved_input:
                 return "what it reads is float"
+        # Boxes in pixels and scores up to 1 meet like this at the end of detectors.
+        if OPS[node.op_type].joins and not self._purpose(node):
+            return "one scale would have to serve all that it joins"
         closed = any(self._gives_integers(v.producer()) for _, v in data_inputs(node))
         return "" if closed or self._purpose(node) else "nothing behind it runs in integers"
 
+    def _kernel(self, node: ir.Node) -> Kernel:
+        """How the target runs the node: with float output only if nothing takes it away before.
+
+        The runtime makes one float kernel of a Gemm and its activation, before it looks for
+        integers.
+        """
+        kernel = self.target.integer[node.op_type]
+        taken = set(self.target.fuses.unless_read_by.get(node.op_type, ()))
+        readers = {use.node.op_type for value in node.outputs for use in value.uses()}
+        return "closed" if kernel == "open" and readers & taken else kernel
+
     def _moves(self, node: ir.Node) -> bool:
-        return self.target.integer[node.op_type] == "moves"
+        return self._kernel(node) == "moves"
 
     def _gives_integers(self, node: ir.Node | None) -> bool:
         """Whether the node has no float form: its kernel ends in integers, or it reads them."""
         while node in self.integer and node is not None:
-            kernel = self.target.integer[node.op_type]
+            kernel = self._kernel(node)
             if kernel == "open":
                 return False
             if kernel == "closed" and not OPS[node.op_type].clamps:
@@ -182,33 +176,55 @@ class _Search:
 
     def collect(self) -> Sites:
         """The sites of what has settled, in graph order."""
-        sites = Sites(skipped=self.skipped)
+        sites = Sites(skipped=self.skipped, halves=self.halves)
         source: dict[ir.Value, ir.Value] = {}  # a moved tensor -> the one it was moved from
         for node in self.graph:
-            weight = weight_of(node)
-            if node in self.schemes and weight is not None:
-                position = OPS[node.op_type].weight
-                assert position is not None
-                static = node in self.integer
-                if static or node.op_type in self.target.weights:
-                    site = (node.name or "", position, weight.name or "")
-                    sites.weights.append(WeightSite(*site, self.schemes[node], static))
+            if node in self.schemes:
+                self._add_weights(sites, node)
             if node not in self.integer:
                 continue
             for _, value in data_inputs(node):
                 if not self._swallowed(value):
                     self._add(sites, source, value, node)
-            if self.target.integer[node.op_type] == "moves":
+            if self._moves(node):
                 first = node.inputs[0]
                 assert first is not None
                 for value in node.outputs:
                     source[value] = source.get(first, first)
             for value in node.outputs:
                 used = any(reader in self.integer for reader, _ in value.uses())
-                wanted = used or self.target.integer[node.op_type] != "open"
+                wanted = used or self._kernel(node) != "open"
                 if wanted and not self._swallowed(value):
                     self._add(sites, source, value, node)
         return sites
+
+    def _add_weights(self, sites: Sites, node: ir.Node) -> None:
+        name, scheme = node.name or "", self.schemes[node]
+        form, why = self._form(node, scheme)
+        for position, weight in weights_of(node):
+            sites.weights.append(WeightSite(name, position, weight.name or "", scheme, form))
+            if why:
+                sites.notes[name] = why
+
+    def _form(self, node: ir.Node, scheme: Scheme) -> tuple[Form, str]:
+        """What becomes of a node with weights, and why not more where more was asked for."""
+        if node in self.integer:
+            return "static", ""
+        if scheme.activation is None:
+            return "stored", ""
+        op = node.op_type
+        if self.recipe.mode == "static":
+            return "stored", f"{self.target.name} has no integer kernel for {op}"
+        if op not in self.target.dynamic:
+            slow = self.target.slow_dynamic.get(op)
+            return "stored", (
+                f"dynamic {op} is {slow}" if slow else f"there is no dynamic kernel for {op}"
+            )
+        if scheme.weight.block:
+            return "stored", "blocks cannot be multiplied in integers"
+        if any(len(weight.shape or ()) != 2 for _, weight in weights_of(node)):
+            return "stored", "its weight is no matrix"
+        return "dynamic", ""
 
     def _swallowed(self, value: ir.Value) -> bool:
         """Whether a clamp alone reads the value: the quantizer behind the clamp does its work."""
@@ -242,21 +258,3 @@ class _Search:
             if node in self.integer and position in [i for i, _ in data_inputs(node)]
         ]
         return tuple(sorted(found))
-
-
-def _bias_of(node: ir.Node) -> ir.Value | None:
-    """The node's bias where it is a constant."""
-    position = OPS[node.op_type].bias
-    value = node.inputs[position] if position is not None and position < len(node.inputs) else None
-    return value if constant(value) is not None else None
-
-
-def _unfit(value: ir.Value) -> str:
-    """Why the constant cannot be stored as integers; empty where it can."""
-    tensor = constant(value)
-    assert tensor is not None
-    if tensor.dtype is not ir.DataType.FLOAT:
-        return "its weight is not float32"
-    if tensor.size == 0:
-        return "its weight is empty"
-    return "" if np.isfinite(tensor.numpy()).all() else f"{value.name} holds NaN or Inf"

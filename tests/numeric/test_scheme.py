@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qtool.errors import UsageError
-from qtool.numeric.scheme import ActivationScheme, Scheme, WeightScheme, parse_scheme
+from qtool.numeric.scheme import ActivationScheme, Half, Scheme, WeightScheme, parse_scheme
 from qtool.numeric.types import INT8, UINT8, IntType
 
 
@@ -37,14 +37,27 @@ def test_parsing_inverts_writing(bits: int, sign: str, where: str, activation: s
     assert parse_scheme(str(parse_scheme(text))) == parse_scheme(text)
 
 
+def weight_of(text: str) -> WeightScheme:
+    scheme = parse_scheme(text)
+    assert isinstance(scheme, Scheme)
+    return scheme.weight
+
+
 def test_what_the_letters_mean() -> None:
     assert parse_scheme("w8a8") == Scheme(
         WeightScheme(INT8, symmetric=True, block=None),
         ActivationScheme(UINT8, symmetric=False),
     )
-    assert parse_scheme("w4ub32").weight == WeightScheme(IntType(4, False), False, 32)
-    assert parse_scheme("w8t").weight.block == 0
+    assert weight_of("w4ub32") == WeightScheme(IntType(4, False), False, 32)
+    assert weight_of("w8t").block == 0
     assert parse_scheme("w4b32a8").weights_only() == parse_scheme("w4b32")
+
+
+@pytest.mark.parametrize(("text", "dtype"), [("fp16", "float16"), ("bf16", "bfloat16")])
+def test_floats_of_16_bits(text: str, dtype: str) -> None:
+    assert parse_scheme(text.upper()) == Half(dtype)
+    assert str(Half(dtype)) == text
+    assert Half(dtype).weights_only() == Half(dtype)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def conv(nodes: str, outputs: str = "float[N,C,H,W] y", inputs: str = X, **more:
 
 
 def static(found: Sites) -> set[str]:
-    return {site.node for site in found.weights if site.static}
+    return {site.node for site in found.weights if site.form == "static"}
 
 
 def test_conv_relu_conv_is_one_island_and_relu_is_swallowed() -> None:
@@ -168,7 +168,7 @@ REASONS: dict[str, tuple[str, str, str]] = {
     "no row": (f"g ({X}) => (float[N,8,6,6] y) {{ y = Softmax(x) }}", "n_y", "left as it is"),
     "another domain": (f"g ({X}) => (float y) {{ y = other.Conv(x, w) }}", "n_y", "left as it is"),
     "computed weight": (
-        f"g ({X}) => (float y) {{ u = Mul(x, x) y = Conv(x, u) }}", "n_y", "both inputs",
+        f"g ({X}) => (float y) {{ u = Mul(x, x) y = Conv(x, u) }}", "n_y", "its weight is computed",
     ),
     "a vector": ("g (float[N,8] x) => (float[N] y) { y = MatMul(x, b) }", "n_y", "vector"),
     "not finite": (f"g ({X}) => (float[N,8,6,6] y) {{ y = Conv(x, nan) }}", "n_y", "NaN or Inf"),
@@ -236,21 +236,21 @@ def test_rules_reach_nodes() -> None:
     assert found.skipped["n_r"] == "what it reads is float"
     assert found.activations["r"].readers == (("n_y", 0),)
     half = sites(graph, Recipe(rules=(Rule(match="n_a", scheme="w8"),)), **W)
-    assert [(s.node, s.static) for s in half.weights] == [("n_a", False), ("n_y", True)]
+    assert [(s.node, s.form) for s in half.weights] == [("n_a", "stored"), ("n_y", "static")]
 
 
 def test_weights_only_needs_no_data() -> None:
     graph = f"g ({X}) => (float[N,8,6,6] y) {{ a = Conv(x, w) r = Relu(a) y = Conv(r, v) }}"
     found = sites(graph, Recipe(scheme="w8"), **W)
     assert not found.activations
-    assert [s.static for s in found.weights] == [False, False]
+    assert [s.form for s in found.weights] == ["stored", "stored"]
     assert found.skipped == {"n_r": "it has no weights"}
 
 
 def test_without_an_integer_kernel_only_the_weights() -> None:
     found = conv("a = Conv(x, w) t = ConvTranspose(a, v) y = Conv(t, w)")
-    assert [(s.node, s.static) for s in found.weights] == [
-        ("n_a", True), ("n_t", False), ("n_y", True),
+    assert [(s.node, s.form) for s in found.weights] == [
+        ("n_a", "static"), ("n_t", "stored"), ("n_y", "static"),
     ]  # fmt: skip
     assert found.activations["t"].readers == (("n_y", 0),)
 
@@ -261,3 +261,11 @@ def test_every_node_is_a_site_a_passenger_or_skipped_with_a_reason() -> None:
     outputs = ["q", "k", "v", "kt", "qk", "m1", "m2", "m3", "s", "p", "c", "o", "r", "y"]
     assert named == {f"n_{output}" for output in outputs}
     assert all(found.skipped.values())
+
+
+def test_what_joins_unlike_tensors_at_the_end_stays_float() -> None:
+    found = conv("a = Conv(x, w) c = Conv(x, v) y = Concat<axis=2>(a, c)")
+    assert found.skipped == {"n_y": "one scale would have to serve all that it joins"}
+    assert list(found.activations) == ["x", "a", "c"]
+    wanted = conv("a = Conv(x, w) c = Conv(x, v) t = Concat<axis=2>(a, c) y = Conv(t, v)")
+    assert not wanted.skipped

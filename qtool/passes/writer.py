@@ -1,0 +1,93 @@
+"""What a rewrite needs: new nodes and constants under free names, equal constants made once."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from qtool.numeric.affine import QParams
+from qtool.numeric.granularity import PerChannel
+from qtool.numeric.types import IntType
+from qtool.passes.edit import add_initializer, fresh, names
+
+_NUMPY = {
+    "int2": ml_dtypes.int2, "uint2": ml_dtypes.uint2,
+    "int4": ml_dtypes.int4, "uint4": ml_dtypes.uint4,
+}  # fmt: skip
+
+
+class Writer:
+    """Adds to one graph."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self.graph = graph
+        self._taken = names(graph)
+        self._made: dict[tuple[str, bytes, str], ir.Value] = {}
+
+    def name(self, wanted: str) -> str:
+        """A free name, taken from now on."""
+        return fresh(wanted, self._taken)
+
+    def node(
+        self, op: str, inputs: list[ir.Value], name: str, attributes: dict[str, int] | None = None
+    ) -> ir.Node:
+        """A node of one output, both of that name; the caller inserts it."""
+        name = self.name(name)
+        made = ir.node(op, inputs, attributes=attributes or {}, name=name)
+        made.outputs[0].name = name
+        return made
+
+    def constant(self, name: str, values: NDArray[Any], kind: IntType | None = None) -> ir.Value:
+        """The initializer of these values, made once: also for a weight that two nodes read."""
+        content = hashlib.sha256(values.tobytes()).digest()
+        key = (str(kind or values.dtype), content, str(values.shape))
+        if key not in self._made:
+            tensor: Any = values
+            if kind is not None:
+                dtype = _NUMPY.get(kind.onnx_name, kind.onnx_name)
+                tensor = ir.tensor(values.astype(dtype), dtype=onnx_type(kind))
+            self._made[key] = add_initializer(self.graph, self.name(name), tensor)
+        return self._made[key]
+
+    def params(self, name: str, params: QParams, *, keep_zero: bool = False) -> list[ir.Value]:
+        """Scale and zero point as QuantizeLinear and its like take them.
+
+        A constant's zero point of 0 is the default of DequantizeLinear, so it is left out to keep
+        the file small, unless the target's fusion looks for it.
+        """
+        scale = onnx_shape(params.scale, params).astype(np.float32)
+        values = [self.constant(f"{name}_scale", scale)]
+        if keep_zero or params.zero_point.any():
+            zero = onnx_shape(params.zero_point, params)
+            values.append(self.constant(f"{name}_zero_point", zero, params.type))
+        return values
+
+    def cast(self, value: ir.Value, to: ir.DataType, name: str) -> ir.Node:
+        """A Cast; the caller inserts it."""
+        made = self.node("Cast", [value], name, {"to": int(to)})
+        made.outputs[0].type, made.outputs[0].shape = ir.TensorType(to), value.shape
+        return made
+
+
+def onnx_type(kind: IntType) -> ir.DataType:
+    """The ONNX type that stores it."""
+    return ir.DataType[kind.onnx_name.upper()]
+
+
+def onnx_shape(values: NDArray[Any], params: QParams) -> NDArray[Any]:
+    """The grid as ONNX wants it: one axis per channel, all axes per block, none per tensor."""
+    return values.reshape(-1) if isinstance(params.granularity, PerChannel) else values
+
+
+def insert_behind(graph: ir.Graph, value: ir.Value, nodes: list[ir.Node]) -> None:
+    """Insert nodes behind the producer of a value, or at the start where it is an input."""
+    producer = value.producer()
+    if producer is None:
+        graph.insert_before(next(iter(graph)), nodes)
+    else:
+        graph.insert_after(producer, nodes)
