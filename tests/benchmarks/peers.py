@@ -1,6 +1,6 @@
 """Static W8A8 beside onnxruntime's own quantizer: accuracy, size and speed, in one run.
 
-    python tests/benchmarks/peers.py --bench DIR
+    python -m tests.benchmarks.peers --bench DIR
 
 DIR/models/*.onnx and DIR/data/{cifar,mnist}_{calib,eval}.npz (`images` uint8, `labels`). Speed is
 float time over quantized time, batch 1, one thread, the models taking turns.

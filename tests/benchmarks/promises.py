@@ -1,6 +1,6 @@
 """Byte-identical files, the same bytes through a calibration file, and start-up time.
 
-python tests/benchmarks/promises.py
+python -m tests.benchmarks.promises
 """
 
 from __future__ import annotations

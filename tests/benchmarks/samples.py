@@ -1,6 +1,6 @@
 """Static W8A8 of the sample models over calibration seeds: points lost, agreement, SQNR.
 
-python tests/benchmarks/samples.py [--seeds 5] [--samples 200]
+python -m tests.benchmarks.samples [--seeds 5] [--samples 200]
 """
 
 from __future__ import annotations
