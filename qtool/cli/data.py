@@ -150,7 +150,8 @@ def _label(dataset: Dataset, index: int) -> str:
 
 def _example(name: str, array: NDArray[Any]) -> str:
     """Its shape, its range where it is more than a few numbers, and the first of them."""
-    line = f"    {name} {array.dtype} {array.shape}"
+    dtype = "str" if array.dtype.kind == "U" else array.dtype
+    line = f"    {name} {dtype} {array.shape}"
     if array.dtype.kind == "f" and array.size > VALUES:
         line += f", range {array.min():.4g} … {array.max():.4g}:"
     return f"{line} {_numbers(array, WIDTH - len(line) - 1)}"
@@ -159,7 +160,9 @@ def _example(name: str, array: NDArray[Any]) -> str:
 def _numbers(array: NDArray[Any], width: int) -> str:
     """The first values, as many as fit."""
     first = [
-        f"{value:.4g}" if isinstance(value, int | float) else json.dumps(value, default=str)
+        f"{value:.4g}"
+        if isinstance(value, int | float)
+        else json.dumps(value, default=str, ensure_ascii=False)
         for value in array.reshape(-1)[:VALUES].tolist()
     ]
     while len(first) > 1 and len(" ".join(first)) + 2 > width:
