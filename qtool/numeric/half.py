@@ -14,16 +14,17 @@ DTYPES: dict[str, Any] = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 def narrowed(values: NDArray[Any], dtype: str) -> NDArray[Any]:
     """float32 values in 16 bits, round to nearest; shape kept.
 
-    A finite value beyond the range becomes the largest of it, as a mask of -3.4e38 means to; one
-    that would vanish becomes the smallest: an epsilon of 1e-12 keeps a division from zero.
-    Infinities and NaN stay.
+    A finite value beyond the range becomes the largest of it, as a mask of -3.4e38 means to; a
+    single value that would vanish becomes the smallest: an epsilon of 1e-12 keeps a division from
+    zero. Infinities and NaN stay.
     """
     kind = DTYPES[dtype]
     largest, smallest = _limits(dtype)
     values = values.astype(np.float32)
     bounded = np.where(np.isfinite(values), np.clip(values, -largest, largest), values)
-    vanishes = (bounded != 0) & (np.abs(bounded) < smallest)
-    bounded = np.where(vanishes, np.copysign(smallest, bounded), bounded)
+    if values.size == 1:
+        vanishes = (bounded != 0) & (np.abs(bounded) < smallest)
+        bounded = np.where(vanishes, np.copysign(smallest, bounded), bounded)
     return bounded.astype(np.float32).astype(kind)
 
 

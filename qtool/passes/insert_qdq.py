@@ -23,7 +23,7 @@ from qtool.numeric.granularity import PerBlock, PerChannel
 from qtool.numeric.scheme import Half, Wish
 from qtool.numeric.types import IntType
 from qtool.passes.edit import array
-from qtool.passes.writer import Writer, insert_behind, onnx_type
+from qtool.passes.writer import Writer, insert_behind, onnx_type, replace_output
 from qtool.plan.plan import Plan, TensorPlan, WeightPlan
 
 
@@ -83,9 +83,8 @@ class InsertQDQ(ir.passes.InPlacePass):
             if tensor.readers is None or (node.name, position) in tensor.readers:
                 node.replace_input_with(position, out)
         if is_output:  # the name of a graph output is a promise: the last value bears it
-            index = list(self._graph.outputs).index(value)
             name, value.name = value.name, write.name(f"{value.name}_float")
-            self._graph.outputs[index] = out
+            replace_output(self._graph, value, out)
             out.name = name
 
     def _constant(self, node: ir.Node, position: int, plan: WeightPlan) -> None:

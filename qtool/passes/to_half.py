@@ -13,7 +13,7 @@ from qtool.numeric.half import narrowed
 from qtool.ops import constant
 from qtool.passes.edit import array
 from qtool.passes.insert_qdq import drop_unused
-from qtool.passes.writer import Writer, insert_behind
+from qtool.passes.writer import Writer, insert_behind, replace_output
 from qtool.plan.half import HalfSite, in_half
 from qtool.plan.plan import Plan
 
@@ -82,11 +82,12 @@ class ToHalf(ir.passes.InPlacePass):
     def _interface(self, graph: ir.Graph) -> None:
         """Outputs keep their type, or take 16 bits as the inputs do."""
         wanted = FLOAT if self.plan.keep_io_types else FLOAT16
-        for index, value in enumerate(list(graph.outputs)):
+        for value in dict.fromkeys(graph.outputs):  # one value may stand for several outputs
             if value.dtype is wanted or not (value in self._turned or value.dtype is FLOAT):
                 continue
             name, value.name = value.name, self._write.name(f"{value.name}_before_cast")
-            graph.outputs[index] = out = self._cast(value, wanted)
+            out = self._cast(value, wanted)
+            replace_output(graph, value, out)
             out.name = name
 
     def _cast(self, value: ir.Value, to: ir.DataType, before: ir.Node | None = None) -> ir.Value:

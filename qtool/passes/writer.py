@@ -91,3 +91,10 @@ def insert_behind(graph: ir.Graph, value: ir.Value, nodes: list[ir.Node]) -> Non
         graph.insert_before(next(iter(graph)), nodes)
     else:
         graph.insert_after(producer, nodes)
+
+
+def replace_output(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:
+    """Let a value stand for another wherever that is an output of the graph."""
+    for index, value in enumerate(list(graph.outputs)):
+        if value is old:
+            graph.outputs[index] = new

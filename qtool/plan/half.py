@@ -95,6 +95,8 @@ def _taken(node: ir.Node, positions: list[int], dtype: str) -> bool:
         return False
     if "reduction" in node.attributes and node.op_type in _FAIL_LATE:
         return False
+    if any(a.name.startswith("value_float") for a in attributes):  # float32 by its very name
+        return False
 
     def alone(name: str, value: ir.Value, turned: bool) -> ir.Value:
         return ir.Value(name=name, type=ir.TensorType(half if turned else value.dtype or half))

@@ -191,3 +191,9 @@ def test_node_names_must_be_unique() -> None:
     model = build(CHAIN)
     with pytest.raises(ir.passes.PreconditionError):
         InsertQDQ(Plan())(model)
+
+
+def test_a_value_that_is_two_outputs_keeps_its_name() -> None:
+    graph = "g (float[N,64] x) => (float[N,64] y, float[N,64] y) { y = Relu(x) }"
+    made = rewrite(named(graph), Plan(activations={"y": TensorPlan(u8(0, 3), None)}))
+    assert [value.name for value in made.graph.outputs] == ["y", "y"]
