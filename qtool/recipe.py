@@ -113,6 +113,13 @@ class Recipe(BaseModel):
                     "activations that are measured on every run become uint8",
                     "use  a8,  or leave out  --mode dynamic",
                 )
+        plain = [isinstance(scheme, Half) or not scheme.activation for scheme in schemes]
+        if self.mode == "dynamic" and all(plain):
+            raise UsageError(
+                f"scheme {self.scheme} leaves activations in float",
+                "--mode dynamic says when activations are quantized",
+                "use  --scheme w8a8,  or leave out  --mode dynamic",
+            )
         halves = [scheme for scheme in schemes if isinstance(scheme, Half)]
         if not self.keep_io_types and [h.dtype for h in halves] != ["float16"] * max(
             1, len(halves)

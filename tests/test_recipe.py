@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -154,6 +155,35 @@ def test_weights_only_leaves_float_and_rules_as_they_are() -> None:
 def test_what_an_output_is_called(scheme: str, suffix: str, full: str) -> None:
     assert Recipe(scheme=scheme).suffix() == suffix
     assert Recipe(scheme=scheme).scheme_in_full() == full
+
+
+@pytest.mark.parametrize(
+    ("choices", "word"),
+    [
+        ({"scheme": "w8", "mode": "dynamic"}, "activations in float"),
+        ({"scheme": "fp16", "mode": "dynamic"}, "activations in float"),
+        ({"scheme": "w8a16", "mode": "dynamic"}, "cannot be dynamic"),
+        ({"scheme": "w8", "keep_io_types": False}, "only become float16"),
+        ({"scheme": "bf16", "keep_io_types": False}, "only become float16"),
+    ],
+)
+def test_choices_that_contradict_each_other(choices: dict[str, Any], word: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Recipe(**choices).checked()
+    assert word in caught.value.what
+    assert caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("choices", "suffix"),
+    [({"scheme": "fp16"}, "fp16"), ({"scheme": "w4a8", "mode": "dynamic"}, "dynamic4")],
+)
+def test_modes_and_halves_make_the_round_trip(
+    choices: dict[str, Any], suffix: str, tmp_path: Path
+) -> None:
+    recipe = Recipe(**choices).checked()
+    assert recipe.suffix() == suffix
+    assert load_recipe(written(tmp_path, recipe.toml())) == recipe
 
 
 def test_the_example_in_the_docstring_is_a_recipe(tmp_path: Path) -> None:

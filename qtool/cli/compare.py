@@ -106,7 +106,11 @@ def _opened(
     signature = model.signature(model.load(reference))
     # To measure ranges a few samples do; to judge, all there are.
     chosen = o.open_chosen(data, signature, recipe, on_bad_file, samples or _ALL)
-    more = "" if len(chosen) == chosen.total else f"; --samples {chosen.total} uses all"
+    more = (
+        ""
+        if len(chosen) + len(chosen.skipped) == chosen.total
+        else f"; --samples {chosen.total} uses all"
+    )
     err.print(printable(chosen.describe({}) + more), markup=False)
     return chosen
 
@@ -157,7 +161,7 @@ def _explain(found: Comparison, results: Sequence[GateResult], data: Dataset | N
     notes = list(found.notes)
     if data is None:
         notes.append("sizes and signatures only: accuracy needs samples, add  --data DIR")
-    unused = data is not None and len(data) < data.total
+    unused = data is not None and len(data) + len(data.skipped) < data.total
     more = f"; --samples {data.total} may settle it" if data and unused else ""
     notes += [
         f'gate "{result.gate.text}" is not certain: {_UNCERTAIN}{more}'

@@ -95,7 +95,7 @@ def quantize(
         check_output(output, force=force, inputs=[model])
     if save_recipe is not None:
         check_output(save_recipe, force=force, inputs=[model])
-    show.headline(job, measured)
+    show.headline(job, measured or mode is o.Mode.WEIGHTS)
     used = None if data is None else o.open_chosen(data, job.signature, chosen, on_bad_file)
     if used is not None:
         job.signature.check_batches(batch_size, len(used))

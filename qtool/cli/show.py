@@ -43,14 +43,14 @@ def row(made: Table, *cells: object) -> None:
 def headline(job: Job, measured: bool) -> None:
     """The first line: what will be done, in full."""
     dynamic = any(site.form == "dynamic" for site in job.sites.weights)
-    if job.sites.halves:
+    scheme = job.recipe.scheme_in_full()
+    if scheme in ("fp16", "bf16"):
         kind = "16-bit floats"
     elif dynamic:
         kind = "weights, and activations on every run"
     else:
         kind = "weights and activations" if job.sites.sources else "weights only"
     why = "" if measured or kind != "weights only" else _NO_DATA
-    scheme = job.recipe.scheme_in_full()
     name = printable(job.path.name, lines=False)
     _say(f"{name}: {kind} ({scheme}) for {job.target.name}{why}")
     for note in job.notes:
@@ -111,6 +111,11 @@ def plan(quantized: Quantized, job: Job) -> None:
         cells = weight.params.granularity, weight.encoding
         scheme = quantized.plan.schemes[node]
         row(made, node, scheme, _input_type(quantized.plan, job, node), f"{cells[0]}, {cells[1]}")
+    for node, half in quantized.plan.halves.items():
+        reads, kept = (
+            (half.dtype, half.dtype) if half.computes else ("float", f"{half.dtype}, cast")
+        )
+        row(made, node, quantized.plan.schemes[node], reads, kept)
     out.print(made)
     if quantized.plan.skipped:
         made = table("in float", "because")
@@ -133,6 +138,8 @@ def written(path: Path, done: Written, console: Console) -> None:
 
 
 def _input_type(found: Plan, job: Job, node: str) -> str:
+    if any(w.form == "dynamic" for (name, _), w in found.weights.items() if name == node):
+        return "uint8, on every run"
     reads = next((n.inputs[0] for n in job.model.graph if n.name == node), None)
     tensor = found.activations.get((reads.name or "") if reads is not None else "")
     return str(tensor.params.type) if tensor else "float"

@@ -30,7 +30,7 @@ class ToHalf(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graph, self._write = model.graph, Writer(model.graph)
         self._casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
-        if not self.plan.halves:
+        if not self.plan.halves and self.plan.keep_io_types:
             return ir.passes.PassResult(model, modified=False)
         self._turned: set[ir.Value] = set()  # have 16 bits now
         if not self.plan.keep_io_types:

@@ -51,7 +51,7 @@ def half_site(node: ir.Node, wish: Half, target: Target) -> HalfSite | str:
     reason = "it has no large weights"
     if dtype in target.halves:
         if not floats and not any(v.dtype is ir.DataType.FLOAT for v in node.outputs):
-            return "it works on no float32"
+            return "it has nothing in float32"
         free = [i for i in floats if i not in fixed]
         for positions in (floats, free):
             if _taken(node, positions, dtype):  # 1
