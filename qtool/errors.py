@@ -49,3 +49,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`did you mean "conv1"?`, or nothing when no known name is close."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     return f"did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+
+
+def missing_extra(user: str, package: str, extra: str) -> MachineError:
+    """What `user`, a file or a folder, needs and is not installed."""
+    return MachineError(
+        f"{user} needs the package {package}",
+        "it is an extra and not installed",
+        f"pip install 'qtool[{extra}]'",
+    )

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import math
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -185,8 +186,7 @@ def read_tensor(data: bytes) -> tuple[str, NDArray[Any]]:
     if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
         raise ValueError("its values lie in another file, which is not read")
     dims = tuple(tensor.dims)
-    # No type takes less than two bits for an element.
-    if min(dims, default=0) < 0 or math.prod(dims) > 4 * len(data):
+    if min(dims, default=0) < 0 or _overfull(dims, len(data)):
         raise ValueError(f"its shape is {dims}, and it has {len(data)} bytes in all")
     try:
         array = onnx.numpy_helper.to_array(tensor)
@@ -250,12 +250,16 @@ def _refuse_odd_tensors(graph: onnx.GraphProto, path: Path) -> None:
         if any(dim < 0 for dim in tensor.dims):
             raise ModelError(f"{what} has no size", f"its shape is {tuple(tensor.dims)}")
         outside = tensor.data_location == onnx.TensorProto.EXTERNAL
-        # No type takes less than two bits for an element.
-        if not outside and math.prod(tensor.dims) > 4 * size:
+        if not outside and _overfull(tensor.dims, size):
             raise ModelError(
                 f"{what} is cut short",
                 f"its shape is {tuple(tensor.dims)}, the whole file has {size} bytes",
             )
+
+
+def _overfull(dims: Iterable[int], size: int) -> bool:
+    """Whether so many bytes cannot hold the values: no type takes less than two bits for one."""
+    return math.prod(dims) > 4 * size
 
 
 def _root(error: BaseException) -> str:

@@ -121,9 +121,7 @@ class Recipe(BaseModel):
                 "use  --scheme w8a8,  or leave out  --mode dynamic",
             )
         halves = [scheme for scheme in schemes if isinstance(scheme, Half)]
-        if not self.keep_io_types and [h.dtype for h in halves] != ["float16"] * max(
-            1, len(halves)
-        ):
+        if not self.keep_io_types and {half.dtype for half in halves} != {"float16"}:
             raise UsageError(
                 "inputs and outputs can only become float16",
                 "--no-keep-io-types goes with the scheme fp16",

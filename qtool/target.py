@@ -45,6 +45,10 @@ class Target:
     halves: frozenset[str]
     needs_zero_point: frozenset[str]
 
+    def lacks(self, operator: str) -> str:
+        """Why an operator is not run in integers."""
+        return f"{self.name} has no integer kernel for {operator}"
+
 
 def available() -> list[str]:
     """The names of the targets that come along."""

@@ -42,6 +42,7 @@ def calibrate(
     from qtool.cli.boundary import printable
     from qtool.cli.console import configure, out, progress
     from qtool.files import check_output
+    from qtool.report.table import size
     from qtool.target import load_target
 
     configure(quiet=quiet, more=verbose)
@@ -59,6 +60,6 @@ def calibrate(
         measured, fed = workflow.measure(job, used, batch_size=batch_size, step=step)
     show.used(used, fed)
     measured.save(output, force=force)
-    size = show.size(output.stat().st_size)
-    text = f"Wrote {output} ({len(measured.histograms)} tensors, {size})"
+    wrote = size(output.stat().st_size)
+    text = f"Wrote {output} ({len(measured.histograms)} tensors, {wrote})"
     out.print(printable(text, lines=False), markup=False)

@@ -28,16 +28,17 @@ def inspect(
     from qtool.cli.console import configure, out
     from qtool.errors import ModelError
     from qtool.recipe import Recipe
+    from qtool.report.table import size
     from qtool.target import load_target
 
     configure(more=verbose)
     found = inspecting.contents(model)
     facts = show.table("", "")
-    show.row(facts, "file", f"{model.name}, {show.size(model.stat().st_size)}")
+    show.row(facts, "file", f"{model.name}, {size(model.stat().st_size)}")
     show.row(facts, "opset / IR", f"{found.opset} / {found.ir_version}  {found.producer}")
     show.row(facts, "inputs", "\n".join(found.inputs))
     show.row(facts, "outputs", "\n".join(found.outputs))
-    weights = ", ".join(f"{kind} {show.size(n)}" for kind, n in found.weight_bytes.items())
+    weights = ", ".join(f"{kind} {size(n)}" for kind, n in found.weight_bytes.items())
     show.row(facts, "parameters", f"{found.parameters:,} ({weights})")
     show.row(facts, "operators", ", ".join(f"{n} {op}" for op, n in found.operators.items()))
     out.print(facts)

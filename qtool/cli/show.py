@@ -16,15 +16,10 @@ from qtool.cli.console import err, out
 from qtool.data import Dataset
 from qtool.data.fed import Fed
 from qtool.inspect import Running
+from qtool.numeric.scheme import HALVES
 from qtool.plan.plan import Plan
+from qtool.report.table import size
 from qtool.workflow import Job, Quantized, Written
-
-
-def size(count: int) -> str:
-    """Bytes as a person reads them; 1 kB is 1,000 bytes."""
-    if count < 1000:
-        return f"{count} B"
-    return f"{count / 1e3:,.1f} kB" if count < 1e6 else f"{count / 1e6:,.2f} MB"
 
 
 def table(*header: str) -> Table:
@@ -44,7 +39,7 @@ def headline(job: Job, measured: bool) -> None:
     """The first line: what will be done, in full."""
     dynamic = any(site.form == "dynamic" for site in job.sites.weights)
     scheme = job.recipe.scheme_in_full()
-    if scheme in ("fp16", "bf16"):
+    if scheme in HALVES:
         kind = "16-bit floats"
     elif dynamic:
         kind = "weights, and activations on every run"
@@ -108,14 +103,12 @@ def plan(quantized: Quantized, job: Job) -> None:
     """The whole plan, for --dry-run."""
     made = table("node", "becomes", "activation", "weight")
     for (node, _), weight in quantized.plan.weights.items():
-        cells = weight.params.granularity, weight.encoding
-        scheme = quantized.plan.schemes[node]
-        row(made, node, scheme, _input_type(quantized.plan, job, node), f"{cells[0]}, {cells[1]}")
+        stored = f"{weight.params.granularity}, {weight.encoding}"
+        reads = _input_type(quantized.plan, job, node)
+        row(made, node, quantized.plan.schemes[node], reads, stored)
     for node, half in quantized.plan.halves.items():
-        reads, kept = (
-            (half.dtype, half.dtype) if half.computes else ("float", f"{half.dtype}, cast")
-        )
-        row(made, node, quantized.plan.schemes[node], reads, kept)
+        cells = (half.dtype, half.dtype) if half.computes else ("float", f"{half.dtype}, cast")
+        row(made, node, quantized.plan.schemes[node], *cells)
     out.print(made)
     if quantized.plan.skipped:
         made = table("in float", "because")

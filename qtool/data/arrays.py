@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qtool.data import npy, npz
 from qtool.data.column import Column, Found, Request, many_in_one, one_per_file
-from qtool.data.files import File, listed, printable
+from qtool.data.files import File, first_readable, listed, printable
 from qtool.errors import DataError, did_you_mean
 from qtool.signature import TensorSpec
 
@@ -36,7 +36,7 @@ def open_npy(request: Request) -> Found:
         raise _missing([n for n in named if n not in files], list(stems), request, NPY)
 
     if not samples and len(named) == 1:
-        _, header = _first(list(files.values()) or request.files, _header)
+        _, header = first_readable(list(files.values()) or request.files, _header)
         samples = _samples(request, header.shape, bool(files))
     if samples == "files":
         request.one_input()
@@ -53,7 +53,7 @@ def open_npy(request: Request) -> Found:
 
 def open_npz(request: Request) -> Found:
     """Arrays under the inputs' names: of one sample in each file, or of a whole set in one file."""
-    first, present = _first(request.files, npz.keys_of)
+    first, present = first_readable(request.files, npz.keys_of)
     keys = _match_keys(request, present)
     label = next((k for k in LABEL_KEYS if k in present and k not in keys.values()), None)
 
@@ -68,17 +68,6 @@ def open_npz(request: Request) -> Found:
         return Found(columns, labels, "samples")
     columns = {name: _npz_files(request.files, key) for name, key in keys.items()}
     return Found(columns, _npz_files(request.files, label) if label else None)
-
-
-def _first(files: Sequence[File], probe: Callable[[File], T]) -> tuple[File, T]:
-    """The first file that can be read, and what `probe` finds in it: a bad one may be skipped."""
-    errors = []
-    for file in files:
-        try:
-            return file, probe(file)
-        except DataError as error:
-            errors.append(error)
-    raise errors[0]
 
 
 def _samples(request: Request, shape: tuple[int, ...], may_be_whole: bool) -> Samples:

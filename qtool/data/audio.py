@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from qtool.data import wav
 from qtool.data.column import Found, Request, one_per_file
 from qtool.data.declaration import InputDeclaration
-from qtool.data.files import SKIP, File, printable
+from qtool.data.files import SKIP, File, first_readable, printable
 from qtool.errors import DataError
 from qtool.signature import TensorSpec
 
@@ -88,14 +88,16 @@ def _check_input(spec: TensorSpec, declared: InputDeclaration) -> None:
 
 def _first_rate(files: tuple[File, ...]) -> tuple[int | None, str]:
     """The rate of the first file that can be read, and its name; a bad one may be skipped."""
-    for file in files:
-        try:
-            with file.open() as stream:
-                header = wav.read_header(stream, file.path.stat().st_size)
-        except DataError:
-            continue
-        return header.form.rate, file.name
-    return None, ""
+
+    def rate(file: File) -> int:
+        with file.open() as stream:
+            return wav.read_header(stream, file.path.stat().st_size).form.rate
+
+    try:
+        file, found = first_readable(files, rate)
+    except DataError:  # each is told of when it is read
+        return None, ""
+    return found, file.name
 
 
 def _other_rate(file: File, got: int, wanted: int, source: str) -> DataError:

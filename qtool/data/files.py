@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import TypeVar
 
 from qtool.errors import DataError
+
+T = TypeVar("T")
 
 SHOWN = 5
 SKIP = "replace or remove it, or pass --on-bad-file skip"
@@ -134,6 +137,20 @@ def _problem(entry: os.DirEntry[str], root: Path) -> str:
     if not stat.S_ISREG(status.st_mode):
         return "it is not a regular file"
     return "" if status.st_size else "the file is empty"
+
+
+def first_readable(files: Sequence[File], probe: Callable[[File], T]) -> tuple[File, T]:
+    """The first file that can be read, and what `probe` finds in it: a bad one may be skipped.
+
+    Raises the first file's DataError where none can.
+    """
+    errors = []
+    for file in files:
+        try:
+            return file, probe(file)
+        except DataError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def raise_all(problems: Sequence[DataError], total: int) -> None:

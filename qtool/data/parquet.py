@@ -15,7 +15,7 @@ from qtool.data.files import File, printable, repeated
 from qtool.data.parquet_footer import chunks_of
 from qtool.data.rows import Table
 from qtool.data.table import open_table
-from qtool.errors import DataError, MachineError
+from qtool.errors import DataError, missing_extra
 
 # Bytes that the columns in use may unpack to in one row group. A bomb unpacks to far more.
 LIMIT = 2**30
@@ -28,11 +28,7 @@ def open_parquet(request: Request) -> Found:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise MachineError(
-            f"{request.where} needs the package pyarrow",
-            "it is an extra and not installed",
-            "pip install 'qtool[parquet]'",
-        ) from error
+        raise missing_extra(request.where, "pyarrow", "parquet") from error
     return open_table(request, lambda file: ParquetTable(file, pyarrow))
 
 

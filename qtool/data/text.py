@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from qtool.data.column import Found, Request, many_in_one
 from qtool.data.declaration import InputDeclaration
 from qtool.data.files import File, listed, printable, repeated
-from qtool.errors import DataError, MachineError
+from qtool.errors import DataError, missing_extra
 from qtool.signature import TensorSpec
 
 
@@ -156,11 +156,7 @@ def _tokenizer(request: Request, declared: InputDeclaration) -> Encoder:
     try:
         tokenizers = importlib.import_module("tokenizers")
     except ImportError as error:
-        raise MachineError(
-            f"{declared.tokenizer} needs the package tokenizers",
-            "it is an extra and not installed",
-            "pip install 'qtool[tokenizers]'",
-        ) from error
+        raise missing_extra(declared.tokenizer or "", "tokenizers", "tokenizers") from error
     file = request.declaration.file(declared.tokenizer or "")
     with file.open() as stream:
         made = tokenizers.Tokenizer.from_str(stream.read().decode("utf-8"))

@@ -67,7 +67,7 @@ class Half:
     dtype: str
 
     def __str__(self) -> str:
-        return _HALF_NAMES[self.dtype]
+        return next(name for name, dtype in HALVES.items() if dtype == self.dtype)
 
     def weights_only(self) -> Half:
         """The same: it asks nothing of activations that a runtime could not take back."""
@@ -76,7 +76,7 @@ class Half:
 
 Wish: TypeAlias = Scheme | Half
 
-_HALF_NAMES = {"float16": "fp16", "bfloat16": "bf16"}
+HALVES = {"fp16": "float16", "bf16": "bfloat16"}
 
 
 def parse_scheme(text: str) -> Wish:
@@ -86,9 +86,8 @@ def parse_scheme(text: str) -> Wish:
         UsageError: not of that form, or a number of bits that cannot be had.
     """
     wish = text.strip().lower()
-    for dtype, name in _HALF_NAMES.items():
-        if wish == name:
-            return Half(dtype)
+    if wish in HALVES:
+        return Half(HALVES[wish])
     match = _FORM.fullmatch(wish)
     if not match:
         raise UsageError(

@@ -93,6 +93,28 @@ def bypass(node: ir.Node) -> None:
         source.type = kind
 
 
+def insert_behind(graph: ir.Graph, value: ir.Value, nodes: list[ir.Node]) -> None:
+    """Insert nodes behind the producer of a value, or at the start where it is an input."""
+    producer = value.producer()
+    if producer is None:
+        graph.insert_before(next(iter(graph)), nodes)
+    else:
+        graph.insert_after(producer, nodes)
+
+
+def replace_output(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:
+    """Let a value stand for another wherever that is an output of the graph."""
+    for index, value in enumerate(list(graph.outputs)):
+        if value is old:
+            graph.outputs[index] = new
+
+
+def drop_unused(graph: ir.Graph, value: ir.Value) -> None:
+    """Take away an initializer that nobody reads any more."""
+    if not value.uses() and not value.is_graph_output():
+        graph.initializers.pop(value.name or "", None)
+
+
 def is_float32(values: NDArray[Any]) -> bool:
     """Whether the arithmetic of a pass may work on it."""
     return values.dtype == np.float32

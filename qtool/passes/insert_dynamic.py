@@ -9,14 +9,14 @@ The runtime makes one kernel of all of it but the first step.
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
+
 import onnx_ir as ir
 
 from qtool.numeric.affine import quantize
 from qtool.numeric.types import IntType
-from qtool.passes.edit import array
-from qtool.passes.insert_qdq import drop_unused
-from qtool.passes.writer import Writer, insert_behind, onnx_shape, onnx_type
+from qtool.passes.edit import array, drop_unused, insert_behind
+from qtool.passes.writer import Writer, onnx_type
 from qtool.plan.plan import Plan, WeightPlan
 
 
@@ -48,20 +48,14 @@ class InsertDynamic(ir.passes.InPlacePass):
         xq, x_scale, x_zero = self._measure(x)
         params = plan.params
         codes = write.constant(f"{name}_q", quantize(array(weight), params), params.type)
-        byte = IntType(8, params.type.signed)
+        byte = replace(params, type=IntType(8, params.type.signed))
         if params.type.container < 8:  # the product takes bytes; the runtime widens at load
-            made.append(write.cast(codes, onnx_type(byte), f"{name}_cast"))
+            made.append(write.cast(codes, onnx_type(byte.type), f"{name}_cast"))
             codes = made[-1].outputs[0]
-        inputs = [xq, codes, x_zero]
-        if params.zero_point.any():
-            zero = onnx_shape(params.zero_point, params)
-            inputs.append(write.constant(f"{name}_zero_point", zero, byte))
-        product = then("MatMulInteger", inputs, "integer")
+        w_scale, *w_zero = write.params(name, byte)
+        product = then("MatMulInteger", [xq, codes, x_zero, *w_zero], "integer")
         made.append(write.cast(product, ir.DataType.FLOAT, f"{node.name}_cast"))
         product = made[-1].outputs[0]
-        w_scale = write.constant(
-            f"{name}_scale", onnx_shape(params.scale, params).astype(np.float32)
-        )
         scale = then("Mul", [x_scale, w_scale], "scale")
         result = then("Mul", [product, scale], "scaled")
         if bias is not None:

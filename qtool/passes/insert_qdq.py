@@ -22,8 +22,8 @@ from qtool.numeric.affine import Codes, Floats, QParams, quantize
 from qtool.numeric.granularity import PerBlock, PerChannel
 from qtool.numeric.scheme import Half, Wish
 from qtool.numeric.types import IntType
-from qtool.passes.edit import array
-from qtool.passes.writer import Writer, insert_behind, onnx_type, replace_output
+from qtool.passes.edit import array, drop_unused, insert_behind
+from qtool.passes.writer import Writer, onnx_type
 from qtool.plan.plan import Plan, TensorPlan, WeightPlan
 
 
@@ -82,10 +82,8 @@ class InsertQDQ(ir.passes.InPlacePass):
         for node, position in uses:
             if tensor.readers is None or (node.name, position) in tensor.readers:
                 node.replace_input_with(position, out)
-        if is_output:  # the name of a graph output is a promise: the last value bears it
-            name, value.name = value.name, write.name(f"{value.name}_float")
-            replace_output(self._graph, value, out)
-            out.name = name
+        if is_output:
+            write.stand_in(value, out, "float")
 
     def _constant(self, node: ir.Node, position: int, plan: WeightPlan) -> None:
         value = node.inputs[position]
@@ -139,12 +137,6 @@ class InsertQDQ(ir.passes.InPlacePass):
             if filled != shape:
                 then("Slice", "cut", np.zeros(len(shape), np.int64), np.array(shape))
         return nodes
-
-
-def drop_unused(graph: ir.Graph, value: ir.Value) -> None:
-    """Take away an initializer that nobody reads any more."""
-    if not value.uses() and not value.is_graph_output():
-        graph.initializers.pop(value.name or "", None)
 
 
 def _split(codes: Codes, params: QParams) -> tuple[Codes, Floats, Codes, tuple[int, ...]] | None:

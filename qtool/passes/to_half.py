@@ -11,9 +11,8 @@ import onnx_ir as ir
 
 from qtool.numeric.half import narrowed
 from qtool.ops import constant
-from qtool.passes.edit import array
-from qtool.passes.insert_qdq import drop_unused
-from qtool.passes.writer import Writer, insert_behind, replace_output
+from qtool.passes.edit import array, drop_unused, insert_behind
+from qtool.passes.writer import Writer
 from qtool.plan.half import HalfSite, in_half
 from qtool.plan.plan import Plan
 
@@ -42,7 +41,7 @@ class ToHalf(ir.passes.InPlacePass):
         computing = {node: site for node, site in sites.items() if site.computes}
         for node, site in computing.items():
             for value in node.outputs:
-                self._turn(value, ir.DataType[site.dtype.upper()])
+                self._turn(value, site.type)
             for attribute in list(node.attributes.values()):
                 node.attributes[attribute.name] = in_half(attribute, site.dtype)
         values = [*graph.inputs, *(v for node in graph for v in node.outputs)]
@@ -75,7 +74,7 @@ class ToHalf(ir.passes.InPlacePass):
         for node, position in sorted(value.uses(), key=lambda use: (use.node.name or "", use.idx)):
             site, wanted = computing.get(node), FLOAT
             if site is not None and position in site.positions:
-                wanted = ir.DataType[site.dtype.upper()]
+                wanted = site.type
             if value.dtype is not wanted:
                 node.replace_input_with(position, self._cast(value, wanted))
 
@@ -85,10 +84,7 @@ class ToHalf(ir.passes.InPlacePass):
         for value in dict.fromkeys(graph.outputs):  # one value may stand for several outputs
             if value.dtype is wanted or not (value in self._turned or value.dtype is FLOAT):
                 continue
-            name, value.name = value.name, self._write.name(f"{value.name}_before_cast")
-            out = self._cast(value, wanted)
-            replace_output(graph, value, out)
-            out.name = name
+            self._write.stand_in(value, self._cast(value, wanted), "before_cast")
 
     def _cast(self, value: ir.Value, to: ir.DataType, before: ir.Node | None = None) -> ir.Value:
         key = (value, to)

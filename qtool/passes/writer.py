@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qtool.numeric.affine import QParams
 from qtool.numeric.granularity import PerChannel
 from qtool.numeric.types import IntType
-from qtool.passes.edit import add_initializer, fresh, names
+from qtool.passes.edit import add_initializer, fresh, names, replace_output
 
 _NUMPY = {
     "int2": ml_dtypes.int2, "uint2": ml_dtypes.uint2,
@@ -73,6 +73,13 @@ class Writer:
         made.outputs[0].type, made.outputs[0].shape = ir.TensorType(to), value.shape
         return made
 
+    def stand_in(self, value: ir.Value, out: ir.Value, suffix: str) -> None:
+        """Let `out` be the graph's output in place of `value`, under its name, which is a promise;
+        `value` gets that name with a suffix."""
+        name, value.name = value.name, self.name(f"{value.name}_{suffix}")
+        replace_output(self.graph, value, out)
+        out.name = name
+
 
 def onnx_type(kind: IntType) -> ir.DataType:
     """The ONNX type that stores it."""
@@ -82,19 +89,3 @@ def onnx_type(kind: IntType) -> ir.DataType:
 def onnx_shape(values: NDArray[Any], params: QParams) -> NDArray[Any]:
     """The grid as ONNX wants it: one axis per channel, all axes per block, none per tensor."""
     return values.reshape(-1) if isinstance(params.granularity, PerChannel) else values
-
-
-def insert_behind(graph: ir.Graph, value: ir.Value, nodes: list[ir.Node]) -> None:
-    """Insert nodes behind the producer of a value, or at the start where it is an input."""
-    producer = value.producer()
-    if producer is None:
-        graph.insert_before(next(iter(graph)), nodes)
-    else:
-        graph.insert_after(producer, nodes)
-
-
-def replace_output(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:
-    """Let a value stand for another wherever that is an output of the graph."""
-    for index, value in enumerate(list(graph.outputs)):
-        if value is old:
-            graph.outputs[index] = new

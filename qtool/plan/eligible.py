@@ -52,7 +52,7 @@ def _reason(node: ir.Node, spec: OpSpec, wish: Scheme, recipe: Recipe, target: T
         return "it has no weights"
     stored = bool(weights) and node.op_type in target.weights
     if node.op_type not in target.integer and not stored:  # 5
-        return f"{target.name} has no integer kernel for {node.op_type}"
+        return target.lacks(node.op_type)
     fixed = {i for i, value in data_inputs(node) if constant(value) is not None}
     if fixed - set(spec.weights):  # 6
         return "one input is a constant"

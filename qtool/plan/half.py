@@ -37,6 +37,11 @@ class HalfSite:
     computes: bool
     clamped: int = 0
 
+    @property
+    def type(self) -> ir.DataType:
+        """The ONNX type."""
+        return ir.DataType[self.dtype.upper()]
+
 
 def half_site(node: ir.Node, wish: Half, target: Target) -> HalfSite | str:
     """What becomes of the node, or the reason why it stays as it is. Cases in order:

@@ -214,7 +214,7 @@ class _Search:
             return "stored", ""
         op = node.op_type
         if self.recipe.mode == "static":
-            return "stored", f"{self.target.name} has no integer kernel for {op}"
+            return "stored", self.target.lacks(op)
         if op not in self.target.dynamic:
             slow = self.target.slow_dynamic.get(op)
             return "stored", (
