@@ -222,6 +222,8 @@ class _Search:
             )
         if scheme.weight.block:
             return "stored", "blocks cannot be multiplied in integers"
+        if scheme.weight.type.container > 8:
+            return "stored", "integer products take bytes"
         if any(len(weight.shape or ()) != 2 for _, weight in weights_of(node)):
             return "stored", "its weight is no matrix"
         return "dynamic", ""

@@ -87,6 +87,7 @@ def test_an_output_keeps_its_name_and_readers(tmp_path: Path) -> None:
         ("y = ConvTranspose(x, c)", {"c": weight(3, 4, 1, 1)}, "w8a8", "no dynamic kernel"),
         ("y = MatMul(x, c)", {"c": weight(8, 8)}, "w4b16a8", "blocks"),
         ("y = MatMul(x, c)", {"c": weight(3, 8, 8)}, "w8a8", "no matrix"),
+        ("y = MatMul(x, c)", {"c": weight(8, 8)}, "w16a8", "take bytes"),
     ],
 )
 def test_what_stays_weights_only_says_so(
