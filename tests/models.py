@@ -52,8 +52,17 @@ def weight(*shape: int, seed: int = 1) -> Array:
     return (normal(*shape, seed=seed) / np.float32(np.sqrt(fan_in))).astype(np.float32)
 
 
-def operators(model: ir.Model) -> list[str]:
+def as_run(data: bytes, folder: Path) -> onnx.ModelProto:
+    """The model as the runtime will run it, with its kernels; saved in `folder` on the way."""
+    path = folder / "optimized.onnx"
+    Session(data, threads=1, optimized=path)
+    return onnx.load(path)
+
+
+def operators(model: ir.Model | onnx.ModelProto) -> list[str]:
     """The operators of the main graph, in order."""
+    if isinstance(model, onnx.ModelProto):
+        return [node.op_type for node in model.graph.node]
     return [node.op_type for node in model.graph]
 
 

@@ -13,24 +13,18 @@ import pytest
 from qtool.errors import UsageError
 from qtool.ops import OPS
 from qtool.recipe import Recipe
-from qtool.runtime import Session
 from qtool.target import available, load_target
 from tests.cases import CASES, quantized
-from tests.models import normal, save, weight
+from tests.models import as_run, normal, operators, save, weight
 
 CPU = load_target("cpu")
 SAMPLES = normal(16, 4, 8, 8, seed=20)
 MOVED = {"uint8", "int8"}
 
 
-def as_run(data: bytes, path: Path) -> onnx.ModelProto:
-    """The graph with the runtime's kernels in it."""
-    Session(data, threads=1, optimized=path)
-    return onnx.shape_inference.infer_shapes(onnx.load(path))
-
-
-def types(graph: onnx.GraphProto) -> dict[str, str]:
+def types(model: onnx.ModelProto) -> dict[str, str]:
     """Value name -> element type, also for the integers of kernels that onnx does not know."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
     found = {t.name: onnx.TensorProto.DataType.Name(t.data_type).lower() for t in graph.initializer}
     for value in (*graph.input, *graph.output, *graph.value_info):
         kind = value.type.tensor_type.elem_type
@@ -44,31 +38,31 @@ def types(graph: onnx.GraphProto) -> dict[str, str]:
 @pytest.mark.parametrize("operator", CPU.integer)
 def test_the_integer_kernel_is_there(operator: str, tmp_path: Path) -> None:
     path = CASES[operator].save(tmp_path / "model.onnx")
-    graph = as_run(quantized(path, Recipe(), SAMPLES).data, tmp_path / "optimized.onnx").graph
-    operators = [node.op_type for node in graph.node]
+    model = as_run(quantized(path, Recipe(), SAMPLES).data, tmp_path)
+    kernels = operators(model)
     # Q and DQ only at the borders: one for the input, at most one for the output
-    assert operators.count("QuantizeLinear") == 1
-    assert operators.count("DequantizeLinear") <= 1
-    assert "QuantizeLinear" in operators[:2]
+    assert kernels.count("QuantizeLinear") == 1
+    assert kernels.count("DequantizeLinear") <= 1
+    assert "QuantizeLinear" in kernels[:2]
     if CPU.integer[operator] == "moves":
-        kinds = types(graph)
-        moving = [n for n in graph.node if n.op_type in (operator, f"Nhwc{operator}")]
+        kinds = types(model)
+        moving = [n for n in model.graph.node if n.op_type in (operator, f"Nhwc{operator}")]
         assert moving
         for node in moving:
             assert kinds.get(node.input[0], "uint8") in MOVED
             assert "float" not in {kinds.get(name, "uint8") for name in node.output}
     else:
-        assert operator not in operators
+        assert operator not in kernels
 
 
 @pytest.mark.parametrize("operator", [n for n, kernel in CPU.integer.items() if kernel == "open"])
 def test_open_kernels_end_in_float(operator: str, tmp_path: Path) -> None:
     path = CASES[operator].save(tmp_path / "model.onnx")
-    graph = as_run(quantized(path, Recipe(), SAMPLES).data, tmp_path / "optimized.onnx").graph
-    operators = [node.op_type for node in graph.node]
-    assert operator not in operators
-    assert "DequantizeLinear" not in operators
-    assert types(graph)["y"] == "float"
+    model = as_run(quantized(path, Recipe(), SAMPLES).data, tmp_path)
+    kernels = operators(model)
+    assert operator not in kernels
+    assert "DequantizeLinear" not in kernels
+    assert types(model)["y"] == "float"
 
 
 @pytest.mark.parametrize("operator", ["Conv", "Gemm", "MatMul"])
@@ -78,9 +72,9 @@ def test_narrow_weights_reach_the_integer_kernels_too(
 ) -> None:
     path = CASES[operator].save(tmp_path / "model.onnx")
     data = quantized(path, Recipe(scheme=scheme), SAMPLES).data
-    operators = [n.op_type for n in as_run(data, tmp_path / "optimized.onnx").graph.node]
-    assert operator not in operators
-    assert "Cast" not in operators
+    kernels = operators(as_run(data, tmp_path))
+    assert operator not in kernels
+    assert "Cast" not in kernels
 
 
 @pytest.mark.parametrize("activation", CPU.fuses.unless_read_by["Gemm"])
@@ -90,9 +84,9 @@ def test_an_activation_does_not_take_a_gemm_away(activation: str, tmp_path: Path
     graph = f"g (float[N,64] x) => (float[N,8] y) {{ a = Gemm(x, m, b) y = {activation}(a) }}"
     path = save(tmp_path / "m.onnx", graph, m=weight(8, 64).T.copy(), b=normal(8))
     made = quantized(path, Recipe(), normal(64, 64))
-    operators = [n.op_type for n in as_run(made.data, tmp_path / "optimized.onnx").graph.node]
-    assert "QGemm" in operators
-    assert not {"FusedGemm", "Gemm"} & set(operators)
+    kernels = operators(as_run(made.data, tmp_path))
+    assert "QGemm" in kernels
+    assert not {"FusedGemm", "Gemm"} & set(kernels)
 
 
 @pytest.mark.parametrize("operator", CPU.weights)
@@ -100,9 +94,9 @@ def test_an_activation_does_not_take_a_gemm_away(activation: str, tmp_path: Path
 def test_weights_alone_are_fused_or_folded(operator: str, scheme: str, tmp_path: Path) -> None:
     path = CASES[operator].save(tmp_path / "model.onnx")
     data = quantized(path, Recipe(scheme=scheme), None).data
-    operators = [n.op_type for n in as_run(data, tmp_path / "optimized.onnx").graph.node]
+    kernels = operators(as_run(data, tmp_path))
     # A DequantizeLinear that is left runs every time, and is slower than float.
-    assert not {"DequantizeLinear", "Cast", "Mul", "Sub"} & set(operators)
+    assert not {"DequantizeLinear", "Cast", "Mul", "Sub"} & set(kernels)
 
 
 def test_the_table_names_operators_that_have_rows() -> None:

@@ -65,13 +65,13 @@ TASKS = {
 
 
 def made(name: str, recipe: Recipe, output: Path) -> Path:
-    """The sample model under a recipe, as `qtool quantize` writes it."""
+    """The sample model under a recipe, as `qtool quantize -f` writes it."""
     job = workflow.open_job(SAMPLES / name / "model.onnx", recipe, load_target("cpu"))
     calibration = None
     if job.sites.sources:
-        data = open_dataset(SAMPLES / name / "calib", job.signature).choose(256, 0)
-        calibration, _ = workflow.measure(job, data)
-    workflow.write(job, workflow.build(job, calibration), output, None)
+        data = open_dataset(SAMPLES / name / "calib", job.signature)
+        calibration, _ = workflow.measure(job, data.choose(recipe.samples, recipe.seed))
+    workflow.write(job, workflow.build(job, calibration), output, None, force=True)
     return output
 
 

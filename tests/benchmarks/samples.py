@@ -11,27 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from qtool import workflow
 from qtool.compare.judge import compare
-from qtool.data import open_dataset
 from qtool.numeric.ranges import METHODS
 from qtool.recipe import Recipe
-from qtool.target import load_target
+from tests.benchmarks.forms import SAMPLES, judged_on, made
 
-SAMPLES = Path(__file__).parents[2] / "sample_models"
 MODELS = ("digits_cnn", "digits_mobile", "text_transformer")
 
 
 def one(name: str, recipe: Recipe, folder: Path) -> tuple[float, float, float, float]:
     """Points lost, agreement in percent, SQNR in dB, size ratio, judged on all of eval/."""
-    path = SAMPLES / name / "model.onnx"
-    job = workflow.open_job(path, recipe, load_target("cpu"))
-    data = open_dataset(SAMPLES / name / "calib", job.signature)
-    chosen = data.choose(recipe.samples, recipe.seed)
-    calibration, _ = workflow.measure(job, chosen)
-    output = folder / f"{name}.onnx"
-    workflow.write(job, workflow.build(job, calibration), output, None, force=True)
-    found = compare(path, output, open_dataset(SAMPLES / name / "eval", job.signature))
+    candidate = made(name, recipe, folder / f"{name}.onnx")
+    found = compare(SAMPLES / name / "model.onnx", candidate, judged_on(name))
     logits = found.outputs[0]
     assert logits.agreement is not None and logits.sqnr_db is not None
     lost = found.scores["top1"].drop * 100

@@ -1,4 +1,4 @@
-"""The same rows as .csv, .jsonl and .parquet."""
+"""The same rows as .csv, .jsonl and .parquet, and what is fed of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
+from qtool.data import Dataset
+from tests.data.folders import model
+
 Columns = Mapping[str, Sequence[Any]]
+X = model(x=("N", 2))
+AB: Columns = {"a": [0.5, 1.5, 2.5, 3.5, 4.5], "b": [10, 11, 12, 13, 14]}
 
 
 def save_csv(path: Path, columns: Columns) -> None:
@@ -31,6 +36,10 @@ def save_parquet(path: Path, columns: Columns, rows: int = 2) -> None:
     """In row groups of so many rows."""
     table = pyarrow.table(dict(columns))
     pyarrow.parquet.write_table(table, path, row_group_size=rows)
+
+
+def values(data: Dataset, name: str = "x") -> list[Any]:
+    return [data.sample(index)[name].tolist() for index in range(len(data))]
 
 
 SAVE = {"csv": save_csv, "jsonl": save_jsonl, "parquet": save_parquet}
