@@ -10,11 +10,14 @@ that a cache shares) is never written to. Hard links are parted for the same rea
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import secrets
 import shlex
+import shutil
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -81,6 +84,18 @@ def atomic_path(path: Path, *, force: bool) -> Iterator[Path]:
         _temporaries.discard(temporary)
 
 
+def temporary_folder() -> Path:
+    """An empty folder of our own, which goes with the process. MachineError where it is refused."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="qtool-")).resolve()
+    except OSError as error:
+        fix = "set TMPDIR to a folder that you may write to"
+        raise MachineError("cannot make a temporary folder", str(error), fix) from error
+    _temporaries.add(folder)
+    atexit.register(_discard_own, os.getpid())
+    return folder
+
+
 _temporaries: set[Path] = set()
 
 
@@ -88,7 +103,21 @@ def discard_temporaries() -> None:
     """Remove what unfinished writes left so far, for a process that is about to end."""
     for temporary in list(_temporaries):
         with suppress(OSError):
-            temporary.unlink()
+            if temporary.is_dir():
+                discard_folder(temporary)
+            else:
+                temporary.unlink()
+
+
+def discard_folder(folder: Path) -> None:
+    """Remove a temporary folder before the process ends, and what is in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    _temporaries.discard(folder)
+
+
+def _discard_own(process: int) -> None:
+    if os.getpid() == process:  # a fork ends without its parent's files
+        discard_temporaries()
 
 
 def check_output(path: Path, *, force: bool, inputs: Iterable[Path] = ()) -> None:

@@ -76,6 +76,11 @@ def serialize(model: ir.Model) -> bytes:
     return data
 
 
+def parse(data: bytes) -> ir.Model:
+    """The model that `serialize` gave these bytes."""
+    return _read(onnx.load_from_string(data))
+
+
 def digest(model: ir.Model) -> str:
     """SHA-256 of the serialized model."""
     return hashlib.sha256(serialize(model)).hexdigest()

@@ -207,10 +207,15 @@ def _tables(name: str, table: dict[str, Any]) -> list[str]:
     """A table and those inside it, each under its header."""
     inner = {key: value for key, value in table.items() if isinstance(value, dict)}
     lines = ["", f"[{name}]"]
-    lines += [f"{key} = {_toml(value)}" for key, value in table.items() if key not in inner]
+    # Names of tensors are keys too, and may hold what a key that is not quoted may not.
+    lines += [f"{_key(key)} = {_toml(value)}" for key, value in table.items() if key not in inner]
     for key, value in inner.items():
         lines += _tables(f"{name}.{_toml(key)}", value)
     return lines
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch("[A-Za-z0-9_-]+", name) else _toml(name)
 
 
 def _toml(value: Any) -> str:

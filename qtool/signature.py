@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from qtool.errors import UsageError
 
@@ -33,6 +34,10 @@ class Signature:
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+
+    def without(self, inputs: Collection[str]) -> Signature:
+        """The same but for the inputs of these names: states, which no sample feeds."""
+        return replace(self, inputs=tuple(s for s in self.inputs if s.name not in inputs))
 
     def check_batches(self, size: int, samples: int) -> None:
         """Refuse batches that a model with a fixed batch axis cannot take.

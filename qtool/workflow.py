@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,14 @@ from numpy.typing import NDArray
 
 from qtool import model as models
 from qtool.calibrate.file import Calibration
-from qtool.calibrate.stream import Step, observe
+from qtool.calibrate.merge import missing
+from qtool.calibrate.resume import Checkpoint
+from qtool.calibrate.run import Step, run_of
+from qtool.calibrate.run import measure as measure_span
+from qtool.calibrate.settled import settled
+from qtool.calibrate.spans import WHOLE, Shard
+from qtool.calibrate.spread import Workers, measure_spread
 from qtool.data.dataset import Dataset
-from qtool.data.fed import Fed, watch
 from qtool.errors import DataError, ModelError, QtoolError, UsageError
 from qtool.files import atomic_path, check_output
 from qtool.numeric.histogram import Histogram
@@ -113,32 +119,44 @@ def measure(
     data: Dataset,
     *,
     batch_size: int = 1,
+    shard: Shard = WHOLE,
     step: Step = lambda done, total: None,
-) -> tuple[Calibration, dict[str, Fed]]:
-    """Run the data through once; also what was fed, input by input.
+    kept: Checkpoint | None = None,
+    advise: Callable[[str], None] = lambda advice: None,
+    workers: Workers | None = None,
+) -> Calibration:
+    """Run the data, or one shard of it, through once, here or on workers.
+
+    Args:
+        kept: where an interrupted run left what it had done, and this one leaves it.
+        advise: is told, in a sentence, whether more samples would move the ranges.
 
     Raises:
         DataError: a sample cannot be read or fed, or makes NaN or Inf.
+        UsageError: batches that the model cannot take, more shards than batches.
+        MachineError: there are no workers.
     """
-    job.signature.check_batches(batch_size, len(data))
-    fed: dict[str, Fed] = {}
-    histograms = observe(
-        job.model,
-        job.sites.sources,
-        watch(data.batches(batch_size), fed),
-        len(data),
-        threads=job.threads,
-        step=step,
-    )
-    calibration = Calibration(histograms, models.digest(job.model), data.fingerprint, len(data))
-    return calibration, fed
+    job.signature.without(data.states).check_batches(batch_size, len(data))
+    run = run_of(job.model, data, batch_size)
+    half: dict[str, Histogram] = {}
+    here = job.model, job.sites.sources, data, run
+    if workers is None:
+        measuring = partial(measure_span, *here, threads=job.threads)
+    else:
+        task = workers.task(*here, job.signature, job.recipe)
+        measuring = partial(measure_spread, workers, task, data)
+    span = shard.span(run.blocks)
+    found = measuring(span, step=step, checkpoint=kept, halfway=half.update)
+    if half and (advice := settled(half, found.histograms)):
+        advise(advice)
+    return found
 
 
 def build(job: Job, calibration: Calibration | None) -> Quantized:
     """Decide and carry out; without a calibration only for sites that need none.
 
     Raises:
-        DataError: the calibration was made for another model or recipe.
+        DataError: the calibration was made for another model or recipe, or is a part of one.
     """
     histograms: Mapping[str, Histogram] = {}
     if calibration is not None:
@@ -202,18 +220,24 @@ _GROWN = 100_000  # bytes by which a small model may grow and still be written, 
 
 
 def _require_fit(job: Job, calibration: Calibration) -> None:
-    if calibration.model != models.digest(job.model):
+    if calibration.run.model != models.digest(job.model):
         raise DataError(
             "the calibration file was made for another model or recipe",
             "the digest of the transformed model differs",
             f"qtool calibrate {job.path} --data DIR -o FILE",
         )
-    missing = [name for name in job.sites.sources if name not in calibration.histograms]
-    if missing:
+    if not calibration.complete:
+        raise DataError(
+            "the calibration file is a part of one",
+            f"it lacks the samples in blocks {missing(calibration)} of {calibration.run.blocks}",
+            "qtool calibrate merge  it with the other shards, or let it run to its end",
+        )
+    absent = [name for name in job.sites.sources if name not in calibration.histograms]
+    if absent:
         raise DataError(
             "the calibration file does not cover all that this recipe quantizes",
-            f"no statistics of {missing[0]!r}"
-            + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
+            f"no statistics of {absent[0]!r}"
+            + (f" and {len(absent) - 1} more" if len(absent) > 1 else ""),
             "calibrate with the same --scheme, --include, --exclude and --recipe",
         )
 

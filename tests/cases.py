@@ -132,5 +132,5 @@ def quantized(path: Path, recipe: Recipe, samples: Array | None) -> workflow.Qua
     if samples is not None:
         file = path.with_suffix(".npy")
         np.save(file, samples)
-        calibration, _ = workflow.measure(job, open_dataset(file, job.signature), batch_size=8)
+        calibration = workflow.measure(job, open_dataset(file, job.signature), batch_size=8)
     return workflow.build(job, calibration)

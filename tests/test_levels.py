@@ -19,6 +19,8 @@ LEVELS = {
     "qtool.signature": 0,
     "qtool.files": 0,
     "qtool.numeric": 0,
+    "qtool.children": 1,
+    "qtool.cluster": 1,
     "qtool.external": 1,
     "qtool.impostor": 1,
     "qtool.maps": 1,
@@ -41,10 +43,12 @@ LEVELS = {
 }
 # library -> the only modules that may import it
 DOORS = {
+    "distributed": {"qtool.cluster"},
     "onnxruntime": {"qtool.runtime"},
     "onnx": {"qtool.model"},
     "PIL": {"qtool.data.images"},
     "pyarrow": {"qtool.data.parquet"},
+    "fsspec": {"qtool.data.remote"},
     "typer": {"qtool.cli"},
     "rich": {"qtool.cli"},
     "onnx_ir": {

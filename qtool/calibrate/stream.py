@@ -2,69 +2,121 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qtool import model as models
+from qtool.calibrate.measuring import FETCHED, Measuring, known_sizes, measuring, sizing, small
 from qtool.errors import DataError
 from qtool.numeric.histogram import Histogram
+from qtool.numeric.tally import Shifts, Tally, stretches
 from qtool.runtime import Session
 
-Step: TypeAlias = Callable[[int, int], None]
+Feeds = Mapping[str, NDArray[Any]]
 
 
-def observe(
-    model: ir.Model,
-    tensors: list[str],
-    batches: Iterable[Mapping[str, NDArray[Any]]],
-    total: int,
-    *,
-    threads: int = 0,
-    step: Step = lambda done, total: None,
-) -> dict[str, Histogram]:
-    """Tensor name -> histogram of all that it held; memory does not grow with the samples.
+class Stream:
+    """Sees batches in any order; memory does not grow with them.
 
-    Raises:
-        DataError: a sample does not fit, or NaN or Inf appears in a tensor.
+    Args:
+        model: the model to run.
+        tensors: what to observe: inputs of the model and values inside it.
+        kept: outputs that `see` gives back.
+        threads: threads inside an operator, 0 for all cores.
+        seen: what has been observed before, to go on from.
     """
-    inputs = {v.name for v in model.graph.inputs}
-    inside = [name for name in tensors if name not in inputs]
-    session = Session(models.serialize(_with_outputs(model, inside)), threads=threads)
-    seen = {name: Histogram.empty() for name in tensors}
-    done = 0
-    for feeds in batches:
-        results = session.run(feeds) if inside else {}  # the runtime refuses to run for nothing
-        for name in tensors:
-            try:
-                seen[name] = seen[name].observe(feeds[name] if name in inputs else results[name])
-            except ValueError as error:
-                last = done + _length(feeds) - 1
-                where = f"in sample {done}" if last == done else f"within samples {done} to {last}"
-                raise DataError(
-                    f"{error} in tensor {name!r}",
-                    f"it appeared {where} (counted from 0)",
-                    "look at these samples and at the model's own output for them",
-                ) from None
-        done += _length(feeds)
-        step(done, total)
-    return seen
 
+    def __init__(
+        self,
+        model: ir.Model,
+        tensors: Sequence[str],
+        *,
+        kept: Sequence[str] = (),
+        threads: int = 0,
+        seen: dict[str, Histogram] | None = None,
+    ) -> None:
+        inputs = {v.name for v in model.graph.inputs}
+        self._model = model
+        self._fed = [name for name in tensors if name in inputs]
+        self._inside = [name for name in tensors if name not in inputs]
+        self._kept = tuple(kept)
+        self._threads = threads
+        self._tally = Tally(tensors if seen is None else seen)
+        self._graph: Measuring | None = None
+        self._session: Session | None = None
 
-def _with_outputs(model: ir.Model, tensors: list[str]) -> ir.Model:
-    """A copy whose outputs are the tensors alone."""
-    copy = model.clone()
-    values = {v.name: v for node in copy.graph for v in node.outputs}
-    copy.graph.outputs.clear()
-    for name in tensors:
-        value = values[name]
-        if value.type is None:
-            value.type = ir.TensorType(ir.DataType.FLOAT)
-        copy.graph.outputs.append(value)
-    return copy
+    def see(self, feeds: Feeds, shifts: Shifts, first: int) -> dict[str, Any]:
+        """Run samples, counted from `first` on, one for each shift; gives the outputs in `kept`.
 
+        Raises:
+            DataError: a sample does not fit, or NaN or Inf appears in a tensor.
+        """
+        try:
+            for name in self._fed:
+                self._see(name, feeds[name], shifts)
+            if not self._inside and not self._kept:
+                return {}  # the runtime refuses to run for nothing
+            graph, session = self._ready(feeds)
+            results = session.run(self._with_stretches(graph, feeds, shifts))
+            for name in graph.fetched:
+                self._see(name, results[name], shifts)
+            for name, made in graph.reduced.items():
+                ends = [float(results[each]) for each in (made.low, made.high, made.sum)]
+                if np.isfinite(ends).all():
+                    self._tally.add(name, ends[0], ends[1], results[made.values])
+                elif results[made.values].size:
+                    # NaN, Inf, or a sum beyond float32: the tensor itself will tell.
+                    self._see(name, self._whole(name, feeds), shifts)
+        except ValueError as error:
+            last = first + len(shifts) - 1
+            where = f"in sample {first}" if last == first else f"within samples {first} to {last}"
+            raise DataError(
+                str(error),
+                f"it appeared {where} (counted from 0)",
+                "look at these samples and at the model's own output for them",
+            ) from None
+        if sum(results[name].size for name in graph.fetched) > 2 * FETCHED:
+            self._graph = None  # shapes have grown: choose again what is fetched
+        return {name: results[name] for name in self._kept}
 
-def _length(feeds: Mapping[str, NDArray[Any]]) -> int:
-    return int(next(iter(feeds.values())).shape[0]) if feeds else 1
+    def histograms(self) -> dict[str, Histogram]:
+        """Tensor name -> statistic of all that it held."""
+        return self._tally.histograms()
+
+    def _ready(self, feeds: Feeds) -> tuple[Measuring, Session]:
+        if self._graph is None or self._session is None:
+            sizes = self._sizes(feeds) if self._inside else {}
+            fetched = small(sizes)
+            others = [name for name in self._inside if name not in fetched]
+            self._graph = measuring(self._model, fetched, others, self._kept)
+            self._session = self._open(self._graph.model)
+        return self._graph, self._session
+
+    def _sizes(self, feeds: Feeds) -> dict[str, int]:
+        shapes = {name: array.shape for name, array in feeds.items()}
+        if known := known_sizes(self._model, self._inside, shapes):
+            return known
+        model, outputs = sizing(self._model, self._inside)
+        found = self._open(model).run(feeds)
+        return {name: int(found[output]) for name, output in outputs.items()}
+
+    def _open(self, model: ir.Model) -> Session:
+        return Session(models.serialize(model), threads=self._threads)
+
+    @staticmethod
+    def _with_stretches(graph: Measuring, feeds: Feeds, shifts: Shifts) -> Feeds:
+        return {**feeds, graph.stretches: stretches(shifts)} if graph.reduced else feeds
+
+    def _see(self, name: str, x: NDArray[Any], shifts: Shifts) -> None:
+        try:
+            self._tally.see(name, x, shifts)
+        except ValueError as error:
+            raise ValueError(f"{error} in tensor {name!r}") from None
+
+    def _whole(self, name: str, feeds: Feeds) -> NDArray[Any]:
+        whole: NDArray[Any] = self._open(measuring(self._model, [name], []).model).run(feeds)[name]
+        return whole

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from qtool import __version__
-from qtool.cli.boundary import ErrorBoundary
-from qtool.cli.calibrate import calibrate
+from qtool.cli.boundary import MERGE, ErrorBoundary
+from qtool.cli.calibrate import calibrate, merge
 from qtool.cli.compare import compare
 from qtool.cli.data import data
 from qtool.cli.doctor import doctor
@@ -47,6 +47,7 @@ COMMANDS: dict[Callable[..., None], str] = {
 }
 for command, summary in COMMANDS.items():
     app.command(short_help=summary)(command)
+app.command(" ".join(MERGE), short_help="Shards of one calibration become one file.")(merge)
 
 
 @app.callback()

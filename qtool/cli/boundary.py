@@ -14,9 +14,16 @@ from typer.core import TyperGroup
 from qtool.cli.ending import OF_THE_MACHINE
 from qtool.errors import MachineError, QtoolError
 
+MERGE = ("calibrate", "merge")  # the one command of two words, beside  calibrate MODEL
+
 
 class ErrorBoundary(TyperGroup):
     """A command group that turns our errors into a message: what, why, fix."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if tuple(args[:2]) == MERGE:
+            args = [" ".join(MERGE), *args[2:]]
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:

@@ -12,7 +12,7 @@ from qtool.cli import options as o
 
 def calibrate(
     model: o.Model,
-    data: Annotated[Path, typer.Option(metavar="DIR", help="Samples to measure activations on.")],
+    data: Annotated[str, typer.Option(metavar=o.DIR, help="Samples to measure activations on.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The calibration file.")
     ],
@@ -26,8 +26,20 @@ def calibrate(
     tensor: o.Tensor = None,
     recipe: o.RecipeFile = None,
     on_bad_file: o.OnBadFile = o.BadFile.ERROR,
+    shard: Annotated[
+        str | None, typer.Option(metavar="K/N", help="Only the K-th of N parts; see merge.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Processes of this machine that measure.")
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A Dask scheduler whose workers measure, tcp://…"),
+    ] = None,
     target: o.TargetName = "cpu",
-    threads: o.Threads = 0,
+    threads: Annotated[
+        int, typer.Option(min=0, metavar="N", help="0: all cores. With workers: of each.")
+    ] = 0,
     force: o.Force = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -35,17 +47,30 @@ def calibrate(
     """qtool calibrate model.onnx --data calib -o model.calib
 
     Measure the ranges of activations once; quantize --calibration FILE uses them many times.
-    The range method is not part of the file: choose it with quantize --method.
+    The range method is not part of the file: choose it with quantize --method. Interrupted, the
+    same command goes on where it was. qtool calibrate merge  joins files made with --shard.
     """
     from qtool import workflow
+    from qtool.calibrate.resume import Checkpoint
+    from qtool.calibrate.spans import WHOLE, parse_shard
+    from qtool.calibrate.spread import Workers
     from qtool.cli import show
-    from qtool.cli.boundary import printable
-    from qtool.cli.console import configure, out, progress
+    from qtool.cli.console import configure, progress
+    from qtool.errors import UsageError
     from qtool.files import check_output
-    from qtool.report.table import size
     from qtool.target import load_target
 
     configure(quiet=quiet, more=verbose)
+    part = WHOLE if shard is None else parse_shard(shard)
+    if workers is not None and cluster is not None:
+        raise UsageError(
+            "--workers and --cluster are both given",
+            "one starts processes on this machine, the other takes workers that run already",
+            "keep one of them",
+        )
+    spread = None
+    if workers is not None or cluster is not None:
+        spread = Workers(data, on_bad_file.value, workers or 0, cluster, threads)
     chosen = o.recipe_from(
         recipe, bits=bits, scheme=scheme, samples=samples, seed=seed,
         include=include, exclude=exclude, tensor=tensor,
@@ -54,12 +79,54 @@ def calibrate(
     job = workflow.open_job(model, chosen, load_target(target), threads=threads)
     used = o.open_chosen(data, job.signature, chosen, on_bad_file)
     o.note_few(used)
-    job.signature.check_batches(batch_size, len(used))
+    job.signature.without(used.states).check_batches(batch_size, len(used))
     workflow.check_preparation(job, next(used.batches(batch_size)))
-    with progress("measuring ranges") as step:
-        measured, fed = workflow.measure(job, used, batch_size=batch_size, step=step)
-    show.used(used, fed)
+    kept = Checkpoint(output, used)
+    notes: list[str] = []
+    try:
+        with progress("measuring ranges") as step:
+            measured = workflow.measure(
+                job, used, batch_size=batch_size, shard=part, step=step, kept=kept,
+                advise=notes.append, workers=spread,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        if kept.path.exists():
+            show.advice("the same command goes on where this one was")
+        raise
+    if kept.went_on:
+        notes.append(f"{kept.went_on} of the samples had been measured before an interruption")
+    show.used(used, measured.fed, job, notes)
     measured.save(output, force=force)
-    wrote = size(output.stat().st_size)
-    text = f"Wrote {output} ({len(measured.histograms)} tensors, {wrote})"
-    out.print(printable(text, lines=False), markup=False)
+    kept.remove()
+    show.calibrated(measured, output)
+
+
+def merge(
+    parts: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Calibration files of shards.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The calibration file.")
+    ],
+    force: o.Force = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """qtool calibrate merge part1.calib part2.calib -o model.calib
+
+    Shards of one calibration become one file: the same bytes as one run over all gives.
+    """
+    from qtool.calibrate.file import load
+    from qtool.calibrate.merge import merge as merged
+    from qtool.calibrate.merge import missing
+    from qtool.cli import show
+    from qtool.cli.console import configure
+    from qtool.files import check_output
+
+    configure(quiet=quiet, more=verbose)
+    check_output(output, force=force, inputs=parts)
+    whole = merged([load(path) for path in parts], [str(path) for path in parts])
+    whole.save(output, force=force)
+    if not whole.complete:
+        show.advice(f"blocks {missing(whole)} of {whole.run.blocks} are still missing")
+    show.calibrated(whole, output)

@@ -23,8 +23,8 @@ def compare(
     reference: Annotated[Path, typer.Argument(help="The model to be measured against.")],
     candidate: Annotated[Path, typer.Argument(help="The model that is to take its place.")],
     data: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Samples, with or without labels; without: sizes only."),
+        str | None,
+        typer.Option(metavar=o.DIR, help="Samples, with or without labels; without: sizes only."),
     ] = None,
     samples: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Use at most this many (all).")
@@ -97,7 +97,7 @@ def compare(
 
 
 def _opened(
-    data: Path, reference: Path, recipe: Recipe, samples: int | None, on_bad_file: o.BadFile
+    data: str, reference: Path, recipe: Recipe, samples: int | None, on_bad_file: o.BadFile
 ) -> Dataset:
     from qtool import model
     from qtool.cli.boundary import printable
@@ -184,8 +184,9 @@ def _explain(found: Comparison, results: Sequence[GateResult], data: Dataset | N
 
 def _advice(gate: Gate, found: Comparison, data: Dataset | None) -> str:
     from qtool.compare.gates import METRICS
+    from qtool.data.files import printable as named
 
-    folder = "DIR" if data is None else shlex.quote(str(data.path))
+    folder = "DIR" if data is None else shlex.quote(named(data.path))
     template = _TRY[METRICS[gate.metric].source]
     return template.format(model=shlex.quote(str(found.reference)), data=folder)
 

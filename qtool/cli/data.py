@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,7 +26,7 @@ WIDTH = 99  # columns of what is wrapped; a path never is
 
 def data(
     path: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The data: a folder, or one file of samples.")
+        str, typer.Argument(metavar=o.DIR, help="The data: a folder, or one file of samples.")
     ],
     model: Annotated[Path, typer.Option(help="The model that they are for.")],
     samples: o.Samples = None,
@@ -40,8 +39,10 @@ def data(
     Shows what would be fed to a model: shapes, ranges, labels, examples. Runs nothing.
     """
     from qtool import model as models
-    from qtool.cli.console import err, out
+    from qtool.cli import show
+    from qtool.cli.console import out
     from qtool.data import watch
+    from qtool.data.advice import advice
 
     signature = models.signature(models.load(model))
     choices = o.recipe_from(recipe, samples=samples, seed=seed)
@@ -54,8 +55,8 @@ def data(
     lines += [*_labels(chosen), *_examples(chosen)]
     for line in lines:
         out.print(_safe(line))
-    for line in _unscaled(chosen, signature, fed):
-        err.print(_safe(line))
+    for note in advice(chosen, signature, fed):
+        show.advice(note)
 
 
 def _safe(line: str) -> str:
@@ -86,7 +87,17 @@ def _taken(signature: Signature) -> list[str]:
 
 def _declared(dataset: Dataset) -> list[str]:
     """The keys of qtool.toml that made the samples what they are, as they stand there."""
+    from qtool.data.declaration import toml_key
+
     lines = []
+    if carry := dataset.declaration.carry:
+        pairs = [f"{toml_key(o)} = {json.dumps(i, ensure_ascii=False)}" for o, i in carry.items()]
+        pairs[0] = "{" + pairs[0]
+        pairs[-1] += "}"
+        lines += _wrapped("declared: carry =", pairs)
+        sizes = [len(rows) for rows in dataset.sequences]
+        of = f"{min(sizes)}…{max(sizes)}" if min(sizes) < max(sizes) else str(sizes[0])
+        lines.append(f"sequences: {len(sizes)}, of {of} samples")
     for name in dataset.columns:
         keys = dataset.declaration.input(name).model_dump(by_alias=True, exclude_unset=True)
         items = [f"{key} = {json.dumps(v, ensure_ascii=False)}" for key, v in keys.items()]
@@ -168,29 +179,3 @@ def _numbers(array: NDArray[Any], width: int) -> str:
     while len(first) > 1 and len(" ".join(first)) + 2 > width:
         first.pop()
     return " ".join(first) + (" …" if len(first) < array.size else "")
-
-
-def _unscaled(dataset: Dataset, signature: Signature, fed: dict[str, Fed]) -> list[str]:
-    """A note on pixels of 0 … 255 that go into a model of floats with nothing declared."""
-    lines = []
-    for spec in signature.inputs:
-        declared, now = dataset.declaration.input(spec.name), fed[spec.name]
-        if declared.scale is not None or declared.mean is not None or declared.std is not None:
-            continue
-        stored = dataset.columns[spec.name].read(0)
-        pixels = stored.dtype == "uint8" and stored.ndim > 1 and "float" in spec.dtype
-        if not pixels or now.high <= 1:  # a mask of zeros and ones is no picture
-            continue
-        lines += [
-            f"note: {spec.name} is fed as it is stored, {now.low:.4g} … {now.high:.4g}: no scale, "
-            "mean or std is declared",
-            "  if the model was trained on 0 … 1, add to qtool.toml in or above the data folder:",
-            f"    [data.inputs.{_toml_key(spec.name)}]",
-            "    scale = 0.00392156862745098   # 1/255",
-            "  and  mean = […]  and  std = […]  if it was trained with them",
-        ]
-    return lines
-
-
-def _toml_key(name: str) -> str:
-    return name if re.fullmatch("[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)

@@ -37,6 +37,7 @@ def doctor() -> None:
 
 # extra -> the package it brings, what for
 EXTRAS = {
+    "cluster": ("distributed", "several processes and machines, data at a URL"),
     "parquet": ("pyarrow", "tables in .parquet files"),
     "tokenizers": ("tokenizers", "text through a tokenizer.json"),
 }

@@ -29,6 +29,7 @@ class Mode(StrEnum):
     WEIGHTS = "weights"
 
 
+DIR = "DIR|URL"  # what a URL would lose as a path: the second of its slashes
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.")]
 Bits = Annotated[
     int | None,
@@ -39,7 +40,8 @@ SchemeText = Annotated[
     typer.Option(metavar="S", help="The exact form: w8a8, w8, w4b32, w8ca16, fp16, bf16, float."),
 ]
 Method = Annotated[
-    str | None, typer.Option(help="How ranges are found: minmax, percentile or mse (default).")
+    str | None,
+    typer.Option(help="How ranges are found: minmax, percentile, entropy or mse (default)."),
 ]
 Samples = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Use at most this many (256).")
@@ -125,18 +127,22 @@ def recipe_from(
 
 
 def open_chosen(
-    path: Path,
+    place: str,
     signature: Signature,
     recipe: Recipe,
     on_bad_file: BadFile = BadFile.ERROR,
     samples: int | None = None,
 ) -> Dataset:
-    """The samples that a recipe, or `samples` in its place, chooses; says which were left out."""
+    """The samples that a recipe, or `samples` in its place, chooses; says which were left out.
+
+    `place` is a path or a URL.
+    """
     from qtool.cli.boundary import printable
     from qtool.cli.console import err
     from qtool.data import open_dataset
+    from qtool.data.remote import located
 
-    every = open_dataset(path, signature, recipe.data, on_bad_file=on_bad_file.value)
+    every = open_dataset(located(place), signature, recipe.data, on_bad_file=on_bad_file.value)
     data = every.choose(recipe.samples if samples is None else samples, recipe.seed)
     if data.skipped:
         err.print(f"note: left out {len(data.skipped)} bad {data.unit}:", markup=False)

@@ -23,7 +23,7 @@ def quantize(
         typer.Option("--output", "-o", metavar="FILE", help="(<stem>.int8.onnx, .w8.onnx …)"),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Samples to measure activations on.")
+        str | None, typer.Option(metavar=o.DIR, help="Samples to measure activations on.")
     ] = None,
     calibration: Annotated[
         Path | None, typer.Option(metavar="FILE", help="From qtool calibrate, in place of --data.")
@@ -98,7 +98,7 @@ def quantize(
     show.headline(job, measured or mode is o.Mode.WEIGHTS)
     used = None if data is None else o.open_chosen(data, job.signature, chosen, on_bad_file)
     if used is not None:
-        job.signature.check_batches(batch_size, len(used))
+        job.signature.without(used.states).check_batches(batch_size, len(used))
         o.note_few(used)
     if dry_run:
         show.plan(workflow.dry_run(job), job)
@@ -134,7 +134,10 @@ def _measured(
         workflow.require_same_data(found, data)
         return found, feeds
     if job.sites.sources:
+        notes: list[str] = []
         with progress("measuring ranges") as step:
-            found, fed = workflow.measure(job, data, batch_size=batch_size, step=step)
-        show.used(data, fed)
+            found = workflow.measure(
+                job, data, batch_size=batch_size, step=step, advise=notes.append
+            )
+        show.used(data, found.fed, job, notes)
     return found, feeds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rich import box
@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from qtool.calibrate.file import Calibration
 from qtool.cli.boundary import printable
 from qtool.cli.console import err, out
 from qtool.data import Dataset
+from qtool.data.advice import advice as about_data
 from qtool.data.fed import Fed
 from qtool.inspect import Running
 from qtool.numeric.scheme import HALVES
@@ -52,9 +54,22 @@ def headline(job: Job, measured: bool) -> None:
         _say(f"note: {note}")
 
 
-def used(data: Dataset, fed: Mapping[str, Fed]) -> None:
-    """What was fed."""
+def used(data: Dataset, fed: Mapping[str, Fed], job: Job, notes: Iterable[str]) -> None:
+    """What was fed, what looks wrong in it, and what else there is to note."""
     _say(data.describe(fed))
+    for each in (*about_data(data, job.signature, fed), *notes):
+        advice(each)
+
+
+def advice(text: str) -> None:
+    """Something that the user may want to act upon."""
+    err.print(f"note: {printable(text)}", markup=False)
+
+
+def calibrated(made: Calibration, path: Path) -> None:
+    """The calibration file that was written."""
+    what = f"{len(made.histograms)} tensors, {made.samples} samples, {size(path.stat().st_size)}"
+    out.print(printable(f"Wrote {path} ({what})", lines=False), markup=False)
 
 
 def summary(plan: Plan, job: Job, *, verbose: bool = False) -> None:

@@ -6,7 +6,7 @@ class, hits, KL), which the labels and the bootstrap need.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import islice
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from qtool.compare.latency import measure
 from qtool.compare.result import Comparison, Size
 from qtool.compare.targets import TargetErrors
 from qtool.compare.watch import Watch
-from qtool.data import Dataset
+from qtool.data import Carry, Dataset, carried
 from qtool.errors import DataError, UsageError, did_you_mean
 from qtool.runtime import Session
 from qtool.signature import Signature
@@ -58,22 +58,30 @@ def compare(
     sessions = Session(reference, threads=threads), Session(candidate, threads=threads)
     signatures = sessions[0].signature, sessions[1].signature
     check_signatures(*signatures)
-    watched = _watched(signatures[0], output)
+    carry = {} if data is None else data.declaration.carry
+    watched = _watched(signatures[0], output, carry)
     if data is None:
         if latency:
             raise UsageError("--latency needs samples to run on", fix="add  --data DIR")
         return Comparison(reference, candidate, size)
     for signature in signatures:
         check_readable(signature)
-    signatures[0].check_batches(batch_size, len(data))
+    batches = data.batches(batch_size)
+    signatures[0].without(data.states).check_batches(batch_size, len(data))
     labels = data.labels  # a bad label is said before the models run
     targets = labels if labels is not None and labels.ndim > 1 else None
-    errors = [] if targets is None else [TargetErrors(w.name, targets) for w in watched]
+    errors = (
+        [] if targets is None else [TargetErrors(w.name, targets) for w in watched if not w.state]
+    )
     observers: list[Watch | TargetErrors] = [*watched, *errors]
     casts, samples = Casts(*signatures), 0
-    for feeds in data.batches(batch_size):
+    states = Carry(carry), Carry(carry)
+    for feeds in batches:
         count = len(next(iter(feeds.values())))
-        left, right = sessions[0].run(feeds), sessions[1].run(casts(feeds))
+        left = sessions[0].run(states[0].fill(feeds))
+        right = sessions[1].run(casts(states[1].fill(feeds)))
+        states[0].keep(left)
+        states[1].keep(right)
         for each in observers:
             each.see(left[each.name], right[each.name], count)
         samples += count
@@ -90,7 +98,8 @@ def compare(
     notes = casts.notes() + tuple(note for w in watched for note in w.notes()) + unused
     timed = None
     if latency:
-        few = list(islice(data.batches(batch_size), LATENCY_SAMPLES))
+        first = islice(data.batches(batch_size), LATENCY_SAMPLES)
+        few = list(carried(carry, first, sessions[0].run))
         timed = measure(
             *sessions, few, list(map(casts, few)), batch_size=batch_size, threads=threads
         )
@@ -107,10 +116,12 @@ def compare(
     )
 
 
-def _watched(signature: Signature, output: str | None) -> list[Watch]:
+def _watched(signature: Signature, output: str | None, carry: Collection[str]) -> list[Watch]:
     names = [spec.name for spec in signature.outputs]
     if output is None:
-        return [Watch(spec.name, spec.dtype) for spec in signature.outputs]
+        # A state is no answer, unless it is the only one.
+        states = carry if set(names) - set(carry) else ()
+        return [Watch(spec.name, spec.dtype, spec.name in states) for spec in signature.outputs]
     if output not in names:
         hint = did_you_mean(output, names) or f"the outputs are {', '.join(names)}"
         raise UsageError(f"no output {output!r}", fix=hint)

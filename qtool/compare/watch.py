@@ -25,11 +25,13 @@ class Watch:
 
     `kind` is what its samples look like: "classes" (a float row of scores, two columns or more),
     "value" (one float), "label" (one integer or text), or "" for anything else. `keys` are what the
-    columns stand for where the output is maps; they may come as arrays or as maps, by `dtype`.
+    columns stand for where the output is maps; they may come as arrays or as maps, by `dtype`. The
+    numbers of a `state`, which the next run takes, are never classes or values.
     """
 
-    def __init__(self, name: str, dtype: str = "") -> None:
+    def __init__(self, name: str, dtype: str = "", state: bool = False) -> None:
         self.name = name
+        self.state = state
         self.kind = ""
         self.classes = 0
         self.keys: Keys | None = None
@@ -59,7 +61,7 @@ class Watch:
             return
         if content == "numbers":
             self._errors = self._errors.add(reference, candidate)
-        self._be(*_kind(reference, candidate, count), keys)
+        self._be(*(("", 0) if self.state else _kind(reference, candidate, count)), keys)
         self._note_samples(reference, candidate, count)
 
     def column(self, name: str) -> Array:

@@ -1,5 +1,6 @@
 """Level 1: folders of samples, read one at a time, checked, and turned into what a model takes."""
 
+from qtool.data.carry import Carry, carried
 from qtool.data.dataset import Dataset
 from qtool.data.declaration import (
     Declaration,
@@ -12,11 +13,13 @@ from qtool.data.opening import READERS, open_dataset
 
 __all__ = [
     "READERS",
+    "Carry",
     "Dataset",
     "Declaration",
     "Fed",
     "InputDeclaration",
     "Sample",
+    "carried",
     "find_declaration",
     "open_dataset",
     "parse_declaration",

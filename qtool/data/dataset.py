@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qtool.data.column import Column
+from qtool.data.column import Column, Lazy
 from qtool.data.declaration import Declaration
-from qtool.data.fed import Fed, Sample, watch
+from qtool.data.fed import Fed, Sample, chained, digests, fingerprint, watch
 from qtool.data.files import File, printable, raise_all
 from qtool.data.labels import Labels, as_labels
 from qtool.data.prepare import Prepare
+from qtool.data.sequences import disordered, gathered, runs, shared
 from qtool.errors import DataError, UsageError
 
 
@@ -35,6 +37,7 @@ class Dataset:
     total: int = 0  # samples there were before any were chosen
     seed: int | None = None  # of the choice
     skipped: tuple[str, ...] = ()  # names of bad samples left out, with on_bad_file="skip"
+    states: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)  # zeros, carried
 
     @property
     def names(self) -> Sequence[str]:
@@ -56,28 +59,43 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over what can change what is fed: names, bytes of the files, the declaration.
+        """The digest of what is fed (see `qtool.data.fed`); reads every sample once.
 
-        It reads every file of these samples once, and does not depend on where the folder is.
+        It depends on neither names nor places, and on the order only where states are carried.
         """
-        digest = hashlib.sha256(self.declaration.model_dump_json(exclude_defaults=True).encode())
-        for name in self.names:
-            digest.update(f"\n{name}".encode())
-        for file in self._files():
-            with file.open() as stream:
-                content = hashlib.file_digest(stream, "sha256").hexdigest()
-            digest.update(f"\n{content} {file.name}".encode())
-        return digest.hexdigest()
+        total, blocks = 0, self.blocks(1)
+        for block in blocks:
+            last = 0
+            for batch in self.batches(1, [block]):
+                (last,) = self.hashes(batch, last)
+                total += last
+        return fingerprint([total])
 
-    def _files(self) -> list[File]:
-        files = {file for column in self.columns.values() for file in column.files}
+    def hashes(self, batch: Sample, before: int) -> list[int]:
+        """A hash of each sample in a batch; where states are carried, also of those before it."""
+        found = digests({name: batch[name] for name in self.columns})
+        return chained(found, before) if self.states else found
+
+    def listing(self, rows: Iterable[range]) -> str:
+        """A digest of names, sizes and times of the files that these samples are made of.
+
+        It changes when they do, and none is read.
+        """
+        found = hashlib.sha256(self.declaration.model_dump_json(exclude_defaults=True).encode())
+        last: list[File] = []
+        for row in (row for some in rows for row in some):
+            found.update(f"{self.names[row]}\n".encode())
+            files = [column.files[row] for column in self.columns.values()]
+            for file in files if files != last else ():
+                with suppress(OSError):  # it is told of when it is read
+                    status = file.path.stat()
+                    found.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
+            last = files
         for declared in self.declaration.inputs.values():
-            files |= {
-                self.declaration.file(n) for n in (declared.vocabulary, declared.tokenizer) if n
-            }
-        if self.label_source and self.label_source.file:
-            files.add(self.label_source.file)
-        return sorted(files, key=lambda file: (file.name, str(file.path)))
+            for name in (declared.vocabulary, declared.tokenizer):
+                if name:
+                    found.update(self.declaration.file(name).path.read_bytes())
+        return found.hexdigest()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -92,7 +110,10 @@ class Dataset:
         return sample
 
     def choose(self, samples: int | None, seed: int) -> Dataset:
-        """A choice without replacement that depends only on names and seed; order is kept."""
+        """A choice without replacement that depends only on names and seed; order is kept.
+
+        Where states are carried, whole sequences are chosen, and the last one is cut.
+        """
         if samples is not None and samples < 1:
             raise UsageError(f"cannot choose {samples} samples", fix="give 1 or more")
         if samples is None or samples >= len(self):
@@ -102,7 +123,12 @@ class Dataset:
         def rank(row: int) -> bytes:
             return hashlib.sha256(f"{seed}\n{self.names[row]}".encode()).digest()
 
-        chosen = heapq.nsmallest(samples, range(len(self)), key=rank)
+        chosen: list[int] = []
+        if self.states:
+            for sequence in sorted(self.sequences, key=lambda rows: rank(rows.start)):
+                chosen += sequence[: samples - len(chosen)]
+        else:
+            chosen = heapq.nsmallest(samples, range(len(self)), key=rank)
         return replace(self._take(sorted(chosen)), seed=seed)
 
     def _take(self, rows: Sequence[int]) -> Dataset:
@@ -112,22 +138,84 @@ class Dataset:
             labels = replace(labels, column=labels.column.take(rows))
         return replace(self, columns=columns, label_source=labels)
 
-    def batches(self, size: int) -> Iterator[Sample]:
-        """Samples stacked on a new first axis, `size` at most, fewer where shapes change."""
+    @cached_property
+    def sequences(self) -> Sequence[range]:
+        """The rows of samples that follow one another: a state goes from each to the next."""
+        return runs(self._keys())
+
+    def in_sequences(self) -> Dataset:
+        """The same samples, those of a sequence together. DataError where names leave it open."""
+        order = gathered(self._keys()) if self._parts else range(len(self))
+        together = self if list(order) == list(range(len(self))) else self._take(order)
+        files = next(iter(together.columns.values())).files
+        for rows in together.sequences if self._parts else ():
+            if names := disordered(files[rows.start : rows.stop]):
+                raise DataError(
+                    "the order of the samples, which  carry  follows, is in doubt",
+                    f"{names[1]} comes before {names[0]} by name, and after it by number",
+                    "pad the numbers in names with zeros",
+                )
+        return together
+
+    @property
+    def _parts(self) -> int:
+        """How many parts of a file's name tell the samples of one sequence apart."""
+        if self.unit == "files":
+            return 1
+        # ONNX test data, where a folder is one sample; elsewhere a file holds a whole sequence.
+        return 2 if self.declaration.samples == "files" else 0
+
+    def _keys(self) -> Iterator[tuple[str, ...]]:
+        parts, columns = self._parts, self.columns.values()
+        for files in zip(*(column.files for column in columns), strict=True):
+            yield tuple(shared(file.name, parts) for file in files)
+
+    def blocks(self, size: int) -> Sequence[range]:
+        """The rows in runs of at most `size`; where states are carried, one run per sequence.
+
+        Raises:
+            UsageError: the size is less than 1, or not 1 where states are carried.
+        """
         if size < 1:
             raise UsageError(f"a batch cannot hold {size} samples", fix="give 1 or more")
-        batch: list[Sample] = []
-        for index in range(len(self)):
-            sample = self.sample(index)
-            if batch and _shapes(batch[0]) != _shapes(sample):
-                yield _stacked(batch)
-                batch = []
-            batch.append(sample)
-            if len(batch) == size:
-                yield _stacked(batch)
-                batch = []
-        if batch:
-            yield _stacked(batch)
+        if self.states and size > 1:
+            raise UsageError(
+                f"states cannot be carried through batches of {size}",
+                "[data] carry feeds what one sample leaves to the next, so they run one by one",
+                "use  --batch-size 1,  or take  carry  out of qtool.toml",
+            )
+        if self.states:
+            return self.sequences
+        count = len(self)
+        return Lazy(-(-count // size), lambda i: range(i * size, min((i + 1) * size, count)))
+
+    def batches(self, size: int, blocks: Iterable[range] | None = None) -> Iterator[Sample]:
+        """Samples stacked on a new first axis, `size` at most, fewer where shapes change.
+
+        A batch lies within one of `blocks`, which are all of `self.blocks(size)` unless given. One
+        that starts a sequence also holds the carried inputs, as zeros.
+
+        Raises:
+            UsageError: as `blocks`.
+        """
+        every = self.blocks(size)
+        return self._batches(size, every if blocks is None else blocks)
+
+    def _batches(self, size: int, blocks: Iterable[range]) -> Iterator[Sample]:
+        for block in blocks:
+            batch: list[Sample] = []
+            states = dict(self.states)
+            for index in block:
+                sample = self.sample(index)
+                if batch and _shapes(batch[0]) != _shapes(sample):
+                    yield _stacked(batch) | states
+                    batch, states = [], {}
+                batch.append(sample)
+                if len(batch) == size:
+                    yield _stacked(batch) | states
+                    batch, states = [], {}
+            if batch:
+                yield _stacked(batch) | states
 
     def describe(self, fed: Mapping[str, Fed] | None = None) -> str:
         """ "used 256 of 1000 files (seed 0), float32 (3, 224, 224), range -2.1 … 2.6".
@@ -139,6 +227,7 @@ class Dataset:
             for _ in watch(self.batches(1), noted):
                 pass
             fed = noted
+        fed = {name: fed[name] for name in fed if name not in self.states}
         seed = "" if self.seed is None else f" (seed {self.seed})"
         used = f"used {len(self)} of {self.total} {self.unit}{seed}"
         if len(fed) == 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -86,6 +88,7 @@ class Declaration(BaseModel):
     samples: Literal["whole", "files"] | None = None
     label: Annotated[str, Field(min_length=1)] | None = None
     delimiter: Literal[",", ";", "\t", "|", ":", " "] | None = None
+    carry: dict[str, str] = Field(default_factory=dict)  # output of a run -> input of the next
     inputs: dict[str, InputDeclaration] = Field(default_factory=dict)
     _folder: Path = PrivateAttr(default=Path())
 
@@ -137,7 +140,8 @@ def parse_declaration(table: Mapping[str, Any], folder: Path) -> Declaration:
 def _problem(location: tuple[str, ...], problems: list[Any]) -> DataError:
     within = len(location) == 3 or (problems[0]["type"] == "value_error" and len(location) == 2)
     name = printable(location[1]) if within else ""
-    table = f"[data.inputs.{name}]" if within else "[data]"
+    inner = "[data.carry]" if location[0] == "carry" and len(location) > 1 else "[data]"
+    table = f"[data.inputs.{name}]" if within else inner
     key = printable(location[-1])
     if problems[0]["type"] == "extra_forbidden":
         fields = (InputDeclaration if within else Declaration).model_fields.items()
@@ -163,3 +167,8 @@ def find_declaration(path: Path) -> Declaration:
         if isinstance(table, dict):
             return parse_declaration(table, place)
     return Declaration()
+
+
+def toml_key(name: str) -> str:
+    """A name as a key of a TOML table."""
+    return name if re.fullmatch("[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)

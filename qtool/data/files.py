@@ -8,8 +8,8 @@ import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePath
-from typing import TypeVar
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 from qtool.errors import DataError
 
@@ -18,6 +18,27 @@ T = TypeVar("T")
 SHOWN = 5
 SKIP = "replace or remove it, or pass --on-bad-file skip"
 LINK = "copy the folder here, or give the folder that it points to as the data"
+
+
+class Mirror(Protocol):
+    """A folder of stubs that stand for files elsewhere, and how they are called there."""
+
+    folder: Path
+
+    def fetch(self, path: Path) -> None:
+        """Makes a stub the file that it stands for. Raises DataError or MachineError."""
+
+    def named(self, text: str) -> str:
+        """The text with the names of files elsewhere in place of their stubs'."""
+
+    def remove(self) -> None:
+        """Removes the folder."""
+
+    def discard(self) -> None:
+        """Removes it all, before the process ends; nothing in it is opened again."""
+
+
+MIRRORS: list[Mirror] = []  # see qtool.data.remote
 
 
 @dataclass(frozen=True)
@@ -30,11 +51,11 @@ class File:
 
     @property
     def suffix(self) -> str:
-        return self.path.suffix.lower()
+        return _suffix(self.name).lower()
 
     def key(self, prefix: str = "") -> str:
         """The name without suffix, within the folder that `prefix` names."""
-        return self.name[len(prefix) : len(self.name) - len(self.path.suffix)]
+        return self.name[len(prefix) : len(self.name) - len(_suffix(self.name))]
 
     @contextmanager
     def open(self) -> Iterator[io.BufferedReader]:
@@ -42,6 +63,8 @@ class File:
         shown = printable(self.path)
         if self.problem:
             raise DataError(f"cannot read {shown}", self.problem, SKIP)
+        for mirror in tuple(MIRRORS):  # others may come and go meanwhile
+            mirror.fetch(self.path)
         try:
             with self.path.open("rb") as stream:
                 yield stream
@@ -54,11 +77,26 @@ class File:
 
 
 def printable(name: str | Path) -> str:
-    """The name with escape codes, newlines and bytes that are no UTF-8 written as `\\x..`."""
-    text = str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """The name with escape codes, newlines and bytes that are no UTF-8 written as `\\x..`.
+
+    What is read from a URL is named as it is there.
+    """
+    text = str(name)
+    for mirror in tuple(MIRRORS):
+        text = mirror.named(text)
+    if text.isascii() and text.isprintable():
+        return text
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _suffix(name: str) -> str:
+    """As pathlib has it, which takes ten times as long."""
+    name = name[name.rfind("/") + 1 :]
+    dot = name.rfind(".")
+    return name[dot:] if 0 < dot < len(name) - 1 else ""
 
 
 def listed(names: Iterable[str]) -> str:
@@ -103,7 +141,7 @@ def list_files(path: Path, suffixes: Collection[str]) -> tuple[tuple[File, ...],
                 continue
             if entry.is_symlink() and entry.is_dir() and _leads_out(entry, root):
                 raise DataError(f"cannot use {printable(entry.path)}", _problem(entry, root), LINK)
-            suffix = PurePath(entry.name).suffix.lower()
+            suffix = _suffix(entry.name).lower()
             if suffix in suffixes:
                 name = prefix + printable(entry.name)
                 found.append(File(Path(entry.path), name, _problem(entry, root)))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qtool.data import npy
 from qtool.data.column import Column
 from qtool.data.files import File, printable, raise_all, repeated
+from qtool.data.sequences import disordered
 from qtool.errors import DataError
 
 FILES = ("labels.csv", "labels.npy")
@@ -67,20 +68,14 @@ def from_npy(file: File, column: Column) -> Labels:
             f"it has shape {values.shape}, and there are {len(column.names)} samples",
             "give it one label per sample, in the order of their names",
         )
-    by_number = sorted(column.files, key=lambda f: _with_numbers(f.name))
-    if differing := [p for p in zip(by_number, column.files, strict=True) if p[0] != p[1]]:
-        first, second = (file.name for file in differing[0])
+    if names := disordered(column.files):
+        first, second = names
         raise DataError(
             f"the order of {printable(file.path)} is in doubt",
             f"{second} comes before {first} by name, and after it by number",
             "pad the numbers in file names with zeros, or write labels.csv (file,label)",
         )
     return Labels(_column(column, list(values)), file=file)
-
-
-def _with_numbers(name: str) -> list[tuple[int, str]]:
-    parts = re.split(r"([0-9]+)", name)
-    return [(int(p), "") if i % 2 else (0, p) for i, p in enumerate(parts)]
 
 
 def from_csv(file: File, column: Column, keys: Sequence[str]) -> Labels:

@@ -10,6 +10,7 @@ import numpy as np
 
 from qtool.data.arrays import open_npy, open_npz
 from qtool.data.audio import open_wav
+from qtool.data.carry import first_states
 from qtool.data.column import Column, Found, Lazy, Reader, Request
 from qtool.data.csv_rows import open_csv
 from qtool.data.dataset import Dataset
@@ -63,6 +64,8 @@ def open_dataset(
     """
     if declaration is None:
         declaration = find_declaration(path)
+    states = first_states(signature, declaration.carry, declaration.inputs)
+    signature = signature.without(states)
     _check_inputs(signature.inputs, declaration)
     files, label_files = _list(path, signature.inputs, declaration)
     if on_bad_file == "error":
@@ -88,10 +91,19 @@ def open_dataset(
         raise DataError(
             what, why, "keep one of them" if label_files else "mend  label  in qtool.toml"
         )
-    labels = _labels(label_files, labelled, first, requests[0].prefix)
+    labels = _labels(label_files, labelled, first, requests[0].prefix, not declaration.carry)
     dataset = Dataset(
-        path, columns, prepare, declaration, labels, found[0].unit, total=len(first.names)
+        path,
+        columns,
+        prepare,
+        declaration,
+        labels,
+        found[0].unit,
+        total=len(first.names),
+        states=states,
     )
+    if declaration.carry:
+        dataset = dataset.in_sequences()
     if skip:
         return dataset.without_bad()
     dataset.sample(0)
@@ -137,7 +149,7 @@ def _check_keys(
 ) -> None:
     """Refuses what the readers of these formats do not heed, and inputs that they cannot feed."""
     heeded = frozenset[str]().union(*(READERS[name].set_keys for name in formats))
-    if unused := declaration.model_fields_set - {"samples", "inputs"} - heeded:
+    if unused := declaration.model_fields_set - {"samples", "carry", "inputs"} - heeded:
         why = f"{requests[0].where} holds {' and '.join(dict.fromkeys(formats))} files"
         raise DataError(f'"{min(unused)}" under [data] means nothing here', why, "take it away")
     for request, name in zip(requests, formats, strict=True):
@@ -166,7 +178,7 @@ def _list(
     rows = frozenset[str]().union(*(r.suffixes for r in READERS.values() if r.rows))
     files, others = list_files(path, suffixes)
     sources = {declaration.source(spec.name) for spec in inputs}
-    labels = tuple(f for f in files if path.is_dir() and f.name in FILES and f.key() not in sources)
+    labels = tuple(f for f in files if f.name in FILES and f.key() not in sources and path.is_dir())
     # A README.txt is no data, unless texts are; these may also be a column, and it the vocabulary.
     texts = any(declared.is_text for declared in declaration.inputs.values())
     lines = READERS["text"].suffixes
@@ -250,7 +262,10 @@ def _aligned_files(requests: Sequence[Request], columns: dict[str, Column]) -> d
     return {name: columns[name].take([rows[name][key] for key in order]) for name in columns}
 
 
-def _labels(files: Sequence[File], found: Found, column: Column, prefix: str) -> Labels | None:
+def _labels(
+    files: Sequence[File], found: Found, column: Column, prefix: str, folders: bool
+) -> Labels | None:
+    """Those in a file, else those that the reader met, else the `folders` as classes."""
     if len(files) > 1:
         why = f"there are {' and '.join(file.name for file in files)}"
         raise DataError("the labels are ambiguous", why, "keep one of them")
@@ -267,4 +282,5 @@ def _labels(files: Sequence[File], found: Found, column: Column, prefix: str) ->
         )
     if found.labels:
         return Labels(found.labels, find=found.classes)
-    return from_folders(column, keys) if found.unit == "files" else None
+    # Where states are carried, a folder is a sequence, whatever its class may be.
+    return from_folders(column, keys) if folders and found.unit == "files" else None

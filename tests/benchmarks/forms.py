@@ -70,7 +70,7 @@ def made(name: str, recipe: Recipe, output: Path) -> Path:
     calibration = None
     if job.sites.sources:
         data = open_dataset(SAMPLES / name / "calib", job.signature)
-        calibration, _ = workflow.measure(job, data.choose(recipe.samples, recipe.seed))
+        calibration = workflow.measure(job, data.choose(recipe.samples, recipe.seed))
     workflow.write(job, workflow.build(job, calibration), output, None, force=True)
     return output
 

@@ -63,7 +63,7 @@ def ours(model: Path, data: Dataset, output: Path) -> float:
     start = time.perf_counter()
     recipe = Recipe(samples=len(data))
     job = workflow.open_job(model, recipe, load_target("cpu"))
-    calibration, _ = workflow.measure(job, data)
+    calibration = workflow.measure(job, data)
     workflow.write(job, workflow.build(job, calibration), output, next(data.batches(1)))
     return time.perf_counter() - start
 

@@ -26,10 +26,15 @@ def calib(qtool: Run, cnn: Path) -> Path:
 def test_the_file_says_what_it_was_made_from(calib: Path) -> None:
     with safe_open(calib, framework="numpy") as file:
         header = json.loads(file.metadata()["qtool"])
-    assert header["format"] == 1
-    assert header["samples"] == 256
-    assert len(header["model"]) == len(header["data"]) == 64
-    assert set(header["versions"]) == {"qtool", "onnx", "onnxruntime", "python"}
+    run = header["run"]
+    assert header["format"] == 2
+    assert header["samples"] == run["samples"] == run["blocks"] == 256
+    assert (run["total"], run["seed"], run["batch_size"], run["counted"]) == (270, 0, 1, 1024)
+    assert header["covers"] == [[0, 256]]
+    assert (len(run["model"]), len(header["data"])) == (64, 32)
+    assert header["fed"]["image"]["greatest"] == [1, 8, 8]
+    assert run["declared"]["inputs"]
+    assert set(run["versions"]) == {"qtool", "numpy", "onnx", "onnxruntime", "python"}
 
 
 def test_two_runs_give_the_same_file(qtool: Run, cnn: Path, calib: Path) -> None:

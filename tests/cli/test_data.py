@@ -172,21 +172,38 @@ def test_the_note_names_inputs_as_toml_does(qtool: Run, images: Path) -> None:
     assert note[2] == '    [data.inputs."."]'
 
 
-@pytest.mark.parametrize("kind", ["zeros and ones", "integer model", "not uint8", "flat"])
+@pytest.mark.parametrize("kind", ["zeros and ones", "integer model", "small", "flat"])
 def test_what_is_no_picture_is_not_noted(qtool: Run, tmp_path: Path, kind: str) -> None:
-    values = np.full((5, 3, 4, 4), 1 if kind == "zeros and ones" else 200)
+    values = np.full((5, 3, 4, 4), {"zeros and ones": 1, "small": 100}.get(kind, 200))
+    values[0] = 0
     graph = IMAGES.replace("float", "uint8").replace("Relu", "Identity")
-    np.save(tmp_path / "x.npy", values.astype(np.float32 if kind == "not uint8" else np.uint8))
+    np.save(tmp_path / "x.npy", values.astype(np.float32 if kind == "small" else np.uint8))
     save(tmp_path / "m.onnx", graph if kind == "integer model" else IMAGES)
     if kind == "flat":
-        np.save(tmp_path / "x.npy", np.full((5, 2), 200, np.uint8))
+        np.save(tmp_path / "x.npy", np.arange(200, 210, dtype=np.uint8).reshape(5, 2))
         save(tmp_path / "m.onnx", VECTORS)
     result = qtool("data", tmp_path / "x.npy", "--model", tmp_path / "m.onnx")
     assert result.exit_code == 0 and "note" not in result.stderr, result.stderr
 
 
-def test_pixels_in_arrays_are_noted_too(qtool: Run, tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", np.full((5, 3, 4, 4), 200, np.uint8))
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_pixels_in_arrays_are_noted_too(qtool: Run, tmp_path: Path, dtype: type) -> None:
+    np.save(tmp_path / "x.npy", np.arange(5 * 48).reshape(5, 3, 4, 4).astype(dtype))
     save(tmp_path / "m.onnx", IMAGES)
     note = qtool("data", tmp_path / "x.npy", "--model", tmp_path / "m.onnx").stderr
-    assert "stored, 200 … 200" in note
+    assert "stored, 0 … 239" in note
+
+
+def test_a_constant_input_is_noted(qtool: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.full((5, 3, 4, 4), 0.5, np.float32))
+    save(tmp_path / "m.onnx", IMAGES)
+    note = qtool("data", tmp_path / "x.npy", "--model", tmp_path / "m.onnx").stderr
+    assert note == "note: x is 0.5 in all samples: is that the right data?\n"
+
+
+def test_what_is_scaled_twice_is_noted(qtool: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.linspace(0, 1, 240, dtype=np.float32).reshape(5, 3, 4, 4))
+    (tmp_path / "qtool.toml").write_text("[data.inputs.x]\nscale = 0.00392156862745098\n")
+    save(tmp_path / "m.onnx", IMAGES)
+    note = qtool("data", tmp_path / "x.npy", "--model", tmp_path / "m.onnx").stderr
+    assert note.startswith("note: x is fed in the range 0 … 0.003922: are scale, mean or std of")

@@ -29,22 +29,36 @@ def change_byte(folder: Path) -> None:
 
 CHANGES: dict[str, Any] = {
     "datum": change_byte,
-    "name": lambda folder: (folder / "0001.npy").rename(folder / "0001b.npy"),
     "one more": lambda folder: np.save(folder / "9.npy", np.zeros(2, np.float32)),
+    "one twice": lambda folder: shutil.copy(folder / "0001.npy", folder / "9.npy"),
     "one less": lambda folder: (folder / "0001.npy").unlink(),
+    "declaration": lambda folder: declare(folder, "[data.inputs.x]\nscale = 2\n"),
+}
+NO_CHANGES: dict[str, Any] = {
+    "name": lambda folder: (folder / "0001.npy").rename(folder / "zzz.npy"),
+    "labels": lambda folder: np.save(folder / "labels.npy", np.arange(4)),
     "two swapped": lambda folder: save_arrays(
         folder, {"0001": np.full(2, 2, np.float32), "0002": np.full(2, 1, np.float32)}
     ),
-    "declaration": lambda folder: declare(folder, "[data.inputs.x]\nscale = 2\n"),
-    "labels": lambda folder: np.save(folder / "labels.npy", np.arange(4)),
+    "width of a float": lambda folder: np.save(folder / "0001.npy", np.full(2, 1, np.float64)),
+    "declaration that changes nothing": lambda folder: declare(
+        folder, "[data.inputs.x]\nscale = 1\n"
+    ),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_fingerprint_changes_with(tmp_path: Path, change: Any) -> None:
+def test_fingerprint_changes_with_what_is_fed(tmp_path: Path, change: Any) -> None:
     before = numbered(tmp_path, 4).fingerprint
     change(tmp_path)
     assert open_dataset(tmp_path, X).fingerprint != before
+
+
+@pytest.mark.parametrize("change", NO_CHANGES.values(), ids=NO_CHANGES.keys())
+def test_fingerprint_stays_while_the_same_is_fed(tmp_path: Path, change: Any) -> None:
+    before = numbered(tmp_path, 4).fingerprint
+    change(tmp_path)
+    assert open_dataset(tmp_path, X).fingerprint == before
 
 
 def test_fingerprint_of_a_choice(tmp_path: Path) -> None:

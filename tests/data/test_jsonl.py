@@ -40,7 +40,7 @@ def test_ragged_among_samples(tmp_path: Path) -> None:
     write(tmp_path, b'{"x": [1, 2, 3]}', b'{"x": [4]}', b'{"x": [5]}')
     data = open_dataset(tmp_path, model(x=("N", "L"), dtype="int64"))
     assert [data.sample(i)["x"].tolist() for i in range(3)] == [[1, 2, 3], [4], [5]]
-    assert [batch["x"].shape for batch in data.batches(2)] == [(1, 3), (2, 1)]
+    assert [batch["x"].shape for batch in data.batches(2)] == [(1, 3), (1, 1), (1, 1)]
 
 
 def test_layout_and_shape(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -10,40 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from qtool.numeric.affine import dequantize, from_range, quantize
-from qtool.numeric.histogram import Histogram
-from qtool.numeric.ranges import METHODS, PERCENTILE, _error, minmax, mse, percentile
+from qtool.numeric.histogram import Histogram, merged
+from qtool.numeric.mse import _error_of, mse
+from qtool.numeric.ranges import METHODS, PERCENTILE, minmax, percentile
 from qtool.numeric.types import INT8, UINT8, IntType
-
-COUNT = 20_000
-CHANCE = np.random.default_rng(0)
-NORMAL = CHANCE.normal(size=COUNT)
-
-DATA: dict[str, NDArray[Any]] = {
-    "gaussian": NORMAL,
-    "far from zero": NORMAL + 30,
-    "heavy tail": CHANCE.standard_t(2, size=COUNT),
-    "one outlier": np.append(NORMAL, 60.0),
-    "an outlier that hides all": np.append(NORMAL, 1e4),
-    "an outlier of 1e30": np.append(NORMAL, 1e30),
-    "relu": np.maximum(NORMAL, 0),
-    "negative": -CHANCE.exponential(size=COUNT),
-    "uneven": np.where(CHANCE.random(COUNT) < 0.5, -10, 1) * CHANCE.exponential(size=COUNT),
-    "constant": np.full(COUNT, 3.3),
-    "zero": np.zeros(COUNT),
-    "mixture": np.concatenate([NORMAL[: COUNT // 2] - 8, 0.3 * NORMAL[COUNT // 2 :] + 3]),
-    "whole numbers": CHANCE.integers(0, 256, COUNT).astype(np.float64),
-    "lognormal": CHANCE.lognormal(0, 2, COUNT),
-    "one hot": (CHANCE.random(COUNT) < 0.01).astype(np.float64),
-}
-FORMS = [(UINT8, False), (INT8, True)]
-both = pytest.mark.parametrize(("kind", "symmetric"), FORMS, ids=["asymmetric", "symmetric"])
-every = pytest.mark.parametrize("name", DATA)
-
-
-@lru_cache
-def seen(name: str) -> tuple[NDArray[np.float32], Histogram]:
-    x = DATA[name].astype(np.float32)
-    return x, Histogram.empty().observe(x)
+from tests.numeric.distributions import both, every, seen
 
 
 def loss(x: NDArray[Any], low: float, high: float, kind: IntType, symmetric: bool) -> float:
@@ -74,6 +45,18 @@ def test_percentile_symmetric(name: str) -> None:
     low, high = percentile(histogram, INT8, True)
     assert low == -high
     assert within_a_bin(high, np.percentile(np.abs(x), PERCENTILE, method="inverted_cdf"))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_percentiles_of_a_known_distribution(sign: int) -> None:
+    """A million values at the quantiles of the exponential distribution."""
+    x = -np.log1p(-(np.arange(1_000_000) + 0.5) / 1_000_000)
+    histogram = Histogram.empty().observe(sign * x)
+    tail = (1 - PERCENTILE / 100) / 2
+    ends = sorted(sign * -np.log([1 - tail, tail]))
+    # A bin, and the step from one of the outermost values to the next.
+    assert percentile(histogram, UINT8, False) == pytest.approx(ends, rel=0.02, abs=1e-6)
+    assert percentile(histogram, INT8, True)[1] == pytest.approx(-np.log(2 * tail), rel=0.02)
 
 
 def within_a_bin(found: float, exact: Any) -> bool:
@@ -108,9 +91,35 @@ def test_the_objective_is_what_quantizing_costs(
     low, high = share * float(x.min()), share * float(x.max())
     if symmetric:
         low, high = -max(-low, high), max(-low, high)
-    found = _error(histogram, low, high, kind, symmetric)
+    found = _error_of(histogram, kind, symmetric)(low, high)
     # Within a bin of 1/128, values are not known: a few percent where few of them decide.
     assert found == pytest.approx(loss(x, low, high, kind, symmetric), rel=0.04)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 6, 8])
+def test_mse_finds_the_range_of_a_normal_distribution(bits: int) -> None:
+    """Where the expected error is least, from the integrals of (x - q)^2 over each step."""
+    grid = np.linspace(-6, 6, 120_001)
+    below = np.array([NormalDist().cdf(each) for each in grid])
+    x = np.interp((np.arange(1_000_000) + 0.5) / 1_000_000, below, grid)
+    _, found = mse(Histogram.empty().observe(x), IntType(bits, True), True)
+    most = (1 << (bits - 1)) - 1
+    steps = np.linspace(0.8, 1.25, 226) * found / most
+    least = min(expected_error(float(step), most) for step in steps)
+    assert expected_error(found / most, most) <= 1.01 * least
+
+
+def expected_error(step: float, most: int) -> float:
+    """E (x - q)^2 of a standard normal x, where q is the nearest of -most .. most steps."""
+    total = 0.0
+    for code in range(-most, most + 1):
+        low = -9.0 if code == -most else (code - 0.5) * step
+        high = 9.0 if code == most else (code + 0.5) * step
+        mass = NormalDist().cdf(high) - NormalDist().cdf(low)
+        first = NormalDist().pdf(low) - NormalDist().pdf(high)  # the integral of x
+        second = mass + low * NormalDist().pdf(low) - high * NormalDist().pdf(high)  # of x^2
+        total += second - 2 * code * step * first + (code * step) ** 2 * mass
+    return total
 
 
 def brute_force(x: NDArray[np.float32], kind: IntType, symmetric: bool) -> float:
@@ -155,6 +164,36 @@ def test_no_method_covers_more_than_was_seen(
     most = float(np.abs(x).max()) if symmetric else max(float(x.max()), 0.0)
     least = -most if symmetric else min(float(x.min()), 0.0)
     assert least <= low <= high <= most
+
+
+@every
+@both
+@pytest.mark.parametrize("method", METHODS)
+def test_parts_that_were_merged_give_the_same_range(
+    name: str, kind: IntType, symmetric: bool, method: str
+) -> None:
+    x, histogram = seen(name)
+    parts = [Histogram.empty().observe(part) for part in np.array_split(x, 3)]
+    whole = merged(reversed(parts))
+    assert METHODS[method](whole, kind, symmetric) == METHODS[method](histogram, kind, symmetric)
+
+
+@both
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["gaussian", "relu", "uneven", "lognormal", "whole numbers"])
+def test_ends_need_not_have_been_counted(
+    name: str, kind: IntType, symmetric: bool, method: str
+) -> None:
+    """`low` and `high` are of all values, of which those on the outside were not counted."""
+    x, histogram = seen(name)
+    inner = x[np.abs(x) < np.quantile(np.abs(x[x != 0]), 0.9)]
+    part = Histogram.of(inner, histogram.low, histogram.high)
+    low, high = METHODS[method](part, kind, symmetric)
+    most = max(-histogram.low, histogram.high)
+    # From about what was counted, less what clipping gains, up to all there is.
+    assert (-most if symmetric else min(histogram.low, 0)) <= low
+    assert min(low, 0) <= 0.6 * min(inner.min(), 0)
+    assert 0.6 * max(inner.max(), 0) <= high <= (most if symmetric else histogram.high)
 
 
 @both

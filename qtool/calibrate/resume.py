@@ -1,0 +1,61 @@
+"""What an interrupted run leaves beside its output, for the same command to go on from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from qtool.calibrate.file import Calibration, Run, load_with_note
+from qtool.calibrate.spans import Span, inside
+from qtool.data.dataset import Dataset
+from qtool.errors import MachineError, QtoolError
+
+EVERY = 1.0  # seconds from one checkpoint to the next, at least
+SHARE = 0.05  # of the time may go into writing them, at most
+
+
+class Checkpoint:
+    """The file `OUTPUT.part`. It is written whole or not at all, so a kill -9 leaves a good one."""
+
+    def __init__(self, output: Path, data: Dataset) -> None:
+        self.path = output.with_name(f"{output.name}.part")
+        self._data = data
+        self._next = time.monotonic() + EVERY
+        self.went_on = 0  # samples that were there already
+
+    def found(self, run: Run, tensors: Sequence[str], span: Span) -> Calibration | None:
+        """What is there of this very run over these blocks, on unchanged files; None if nothing."""
+        try:
+            part, note = load_with_note(self.path)
+        except (QtoolError, OSError):  # none, or not worth keeping
+            return None
+        fits = inside(part.covers, span) and list(part.histograms) == list(tensors)
+        if not fits or part.run != run or note != self._note(part):
+            return None
+        self.went_on = part.samples
+        return part
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to write again."""
+        return time.monotonic() >= self._next
+
+    def write(self, part: Calibration) -> None:
+        """Keep what is done so far. A disk that does not take it ends no run."""
+        start = time.monotonic()
+        with suppress(MachineError):
+            part.save(self.path, force=True, note=self._note(part))
+        now = time.monotonic()
+        self._next = now + max(EVERY, (now - start) / SHARE)
+
+    def remove(self) -> None:
+        """The run is done."""
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+    def _note(self, part: Calibration) -> str:
+        """What tells that the files of the samples that it covers have not changed since."""
+        blocks = self._data.blocks(part.run.batch_size)
+        return self._data.listing(blocks[index] for span in part.covers for index in range(*span))

@@ -1,0 +1,64 @@
+"""The next is fetched while the current one is worked on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from qtool.data.ahead import ahead
+
+
+def test_order_and_number_stay() -> None:
+    assert list(ahead(range(1000))) == list(range(1000))
+    assert list(ahead(())) == []
+
+
+def test_the_next_is_fetched_meanwhile() -> None:
+    fetched = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        fetched.set()
+        yield 2
+
+    got = ahead(items())
+    assert next(got) == 1
+    assert fetched.wait(10)  # nobody has asked for the second
+
+
+def test_it_does_not_run_away() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    got = ahead(items())
+    for number in range(50):
+        assert next(got) == number
+        assert len(taken) <= number + 5
+
+
+def test_an_error_arrives_after_what_came_before_it() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise OSError("gone")
+
+    got = ahead(items())
+    assert next(got) == 1
+    with pytest.raises(OSError, match="gone"):
+        next(got)
+
+
+def test_who_leaves_early_leaves_no_thread() -> None:
+    before = threading.active_count()
+    got = ahead(iter(range(10**9)))
+    assert next(got) == 0
+    got.close()  # type: ignore[attr-defined]
+    for thread in threading.enumerate():
+        if thread.daemon and thread.name.startswith("Thread"):
+            thread.join(5)
+    assert threading.active_count() <= before
