@@ -87,3 +87,21 @@ def _check_extent(tensor: ir.ExternalTensor, size: int, what: str) -> None:
             f"{what} is cut short",
             f"it ends at byte {end} of {tensor.location}, which has {size}",
         )
+
+
+def without_large(model: ir.Model) -> tuple[ir.Model, dict[str, ir.TensorProtocol]]:
+    """A copy in which large weights are inputs, and these weights, which are not copied."""
+    rest, large = model.clone(), {}
+    graph = rest.graph
+    for name, value in list(graph.initializers.items()):
+        tensor = value.const_value
+        if tensor is not None and tensor.nbytes > _LARGE and not value.is_graph_input():
+            large[name] = tensor
+            del graph.initializers[name]
+            value.const_value = None
+            value.type, value.shape = ir.TensorType(tensor.dtype), ir.Shape(tensor.shape.numpy())
+            graph.inputs.append(value)
+    return rest, large
+
+
+_LARGE = 1 << 16  # bytes of a weight that is not copied along with the graph

@@ -20,7 +20,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qtool.errors import MachineError, ModelError
-from qtool.external import bind, external
+from qtool.external import bind, external, without_large
 from qtool.impostor import looks_like, refuse_other_files
 from qtool.maps import Types, name_of, name_of_dtype, put_back, remember, remembered, take_out
 from qtool.signature import Signature, TensorSpec
@@ -82,8 +82,13 @@ def parse(data: bytes) -> ir.Model:
 
 
 def digest(model: ir.Model) -> str:
-    """SHA-256 of the serialized model."""
-    return hashlib.sha256(serialize(model)).hexdigest()
+    """SHA-256 of all that makes the model: the graph as serialized, then large weights."""
+    rest, large = without_large(model)
+    found = hashlib.sha256(serialize(rest))
+    for name, tensor in sorted(large.items()):
+        found.update(f"\n{name} {tensor.dtype.name} {list(tensor.shape)}\n".encode())
+        found.update(tensor.tobytes())
+    return found.hexdigest()
 
 
 def check(data: bytes) -> None:
@@ -146,14 +151,21 @@ def stamp(model: ir.Model) -> None:
 
 def infer_shapes(model: ir.Model) -> ir.Model:
     """The model with the types and shapes that ONNX inference finds; incomplete is not an error."""
-    proto = _proto(model)
+    rest, large = without_large(model)
+    proto = _proto(rest)
     if proto.ByteSize() > _TWO_GB:
         return model
     try:
         found = onnx.shape_inference.infer_shapes(proto, data_prop=True)
-        return _read(found, remembered(model))
+        inferred = _read(found, remembered(model))
     except Exception:  # a wrong annotation in the file: the runtime may still run it
         return model
+    graph = inferred.graph
+    for value in [v for v in graph.inputs if v.name in large]:
+        graph.inputs.remove(value)
+        value.const_value = large[value.name or ""]
+        graph.register_initializer(value)
+    return inferred
 
 
 def signature(model: ir.Model) -> Signature:

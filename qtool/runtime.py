@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,11 @@ class Session:
         source = model if isinstance(model, bytes) else str(model)
         if isinstance(model, Path) and not _is_utf8(model):  # such a path the runtime cannot take
             source = model.read_bytes()
+        self._reopen: Callable[[], Any] | None = partial(
+            ort.InferenceSession, source, options, providers=["CPUExecutionProvider"]
+        )
         try:
-            self._session = ort.InferenceSession(
-                source, options, providers=["CPUExecutionProvider"]
-            )
+            self._session: Any = self._reopen()
         except Exception as error:  # the runtime's exceptions share no base class
             name = "the model" if isinstance(model, bytes) else str(model)
             if optimized is not None:
@@ -83,6 +85,13 @@ class Session:
             tuple(_spec(i) for i in self._session.get_inputs()),
             tuple(_spec(o) for o in self._session.get_outputs()),
         )
+        if isinstance(source, bytes):  # would be held as long as the session
+            self._reopen = None
+
+    def close(self) -> None:
+        """Give the memory of a model from a file back; the next run opens it again."""
+        if self._reopen is not None:
+            self._session = None
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         """Run once: input name -> array in, output name -> array out.
@@ -92,6 +101,8 @@ class Session:
             ModelError: a kernel failed.
         """
         names = [o.name for o in self.signature.outputs]
+        if self._session is None and self._reopen is not None:
+            self._session = self._reopen()
         try:
             return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
         except Exception as error:

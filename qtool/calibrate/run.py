@@ -22,7 +22,7 @@ from qtool.data.dataset import Dataset
 from qtool.data.fed import Fed, Sample, fingerprint, note
 from qtool.model import ONNX_VERSION
 from qtool.numeric.histogram import Histogram
-from qtool.numeric.tally import MOST, SHIFTS, Shifts
+from qtool.numeric.tally import SHIFTS, Shifts, counted
 from qtool.runtime import VERSION as RUNTIME_VERSION
 
 Step: TypeAlias = Callable[[int, int], None]
@@ -37,7 +37,7 @@ def run_of(model: ir.Model, data: Dataset, batch_size: int) -> Run:
         seed=data.seed,
         batch_size=batch_size,
         blocks=len(data.blocks(batch_size)),
-        counted=MOST,
+        counted=counted(len(data)),
         declared=data.declaration.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         versions={
             "qtool": qtool.__version__,
@@ -79,6 +79,7 @@ def measure(
     stream = Stream(
         model,
         tensors,
+        most=run.counted,
         kept=tuple(data.declaration.carry),
         threads=threads,
         seen=before.histograms if before else None,

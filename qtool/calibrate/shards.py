@@ -95,9 +95,8 @@ def _open_both(task: Task) -> tuple[ir.Model, Dataset]:
     for made in MIRRORS[known:]:  # a worker may live long, and see many runs
         weakref.finalize(data, made.discard)
     model = models.parse(task.model)
-    # The digest is that of the bytes: read and written again, they need not be the same.
-    digest = hashlib.sha256(task.model).hexdigest()
-    here = replace(run_of(model, data, task.run.batch_size), model=digest)
+    # The model was sent; read and written again, its bytes need not be the same.
+    here = replace(run_of(model, data, task.run.batch_size), model=task.run.model)
     differs = difference(task.run, here)
     if not differs and digest_of(data) != task.digest:
         differs = "the samples themselves: their names, or what is in the first of them"

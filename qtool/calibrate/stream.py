@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ class Stream:
     Args:
         model: the model to run.
         tensors: what to observe: inputs of the model and values inside it.
+        most: how many values of a tensor are counted in a sample.
         kept: outputs that `see` gives back.
         threads: threads inside an operator, 0 for all cores.
         seen: what has been observed before, to go on from.
@@ -35,6 +38,7 @@ class Stream:
         model: ir.Model,
         tensors: Sequence[str],
         *,
+        most: int,
         kept: Sequence[str] = (),
         threads: int = 0,
         seen: dict[str, Histogram] | None = None,
@@ -45,7 +49,8 @@ class Stream:
         self._inside = [name for name in tensors if name not in inputs]
         self._kept = tuple(kept)
         self._threads = threads
-        self._tally = Tally(tensors if seen is None else seen)
+        self._tally = Tally(tensors if seen is None else seen, most)
+        self._most = most
         self._graph: Measuring | None = None
         self._session: Session | None = None
 
@@ -105,11 +110,16 @@ class Stream:
         return {name: int(found[output]) for name, output in outputs.items()}
 
     def _open(self, model: ir.Model) -> Session:
-        return Session(models.serialize(model), threads=self._threads)
+        with tempfile.TemporaryDirectory() as folder:
+            # From a file: the runtime would copy the bytes, and then hold weights three times over.
+            path = Path(folder) / "measuring.onnx"
+            path.write_bytes(models.serialize(model))
+            return Session(path, threads=self._threads)
 
-    @staticmethod
-    def _with_stretches(graph: Measuring, feeds: Feeds, shifts: Shifts) -> Feeds:
-        return {**feeds, graph.stretches: stretches(shifts)} if graph.reduced else feeds
+    def _with_stretches(self, graph: Measuring, feeds: Feeds, shifts: Shifts) -> Feeds:
+        if not graph.reduced:
+            return feeds
+        return {**feeds, graph.stretches: stretches(shifts, self._most)}
 
     def _see(self, name: str, x: NDArray[Any], shifts: Shifts) -> None:
         try:

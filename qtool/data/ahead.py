@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import TypeVar
 
 T = TypeVar("T")
 
-_DEPTH = 2  # items fetched and not yet asked for: a slow one is made up for by a quick one
+_DEPTH = 2  # groups fetched and not yet asked for: a slow one is made up for by a quick one
+_TOGETHER = 0.001  # seconds of fetching in a group: handing over costs as much as a small item
+_MOST = 32  # items in a group
 
 
 def ahead(items: Iterable[T]) -> Iterator[T]:
     """The same items, fetched by a thread of its own; what fetching raises is raised here."""
-    ready: queue.Queue[T | _End] = queue.Queue(_DEPTH)
+    ready: queue.Queue[list[T] | _End] = queue.Queue(_DEPTH)
     stopped = threading.Event()
 
-    def put(item: T | _End) -> bool:
+    def put(item: list[T] | _End) -> bool:
         while not stopped.is_set():
             with suppress(queue.Full):
                 ready.put(item, timeout=0.1)
@@ -27,23 +30,30 @@ def ahead(items: Iterable[T]) -> Iterator[T]:
 
     def fetch() -> None:
         error: BaseException | None = None
+        group: list[T] = []
+        begun = time.monotonic()
         try:
             for item in items:
-                if not put(item):
+                group.append(item)
+                if len(group) < _MOST and time.monotonic() - begun < _TOGETHER:
+                    continue
+                if not put(group):
                     return
+                group, begun = [], time.monotonic()
         except BaseException as caught:  # told to whoever waits for the next
             error = caught
+        put(group)
         put(_End(error))
 
     threading.Thread(target=fetch, daemon=True).start()
     try:
         while True:
-            item = ready.get()
-            if isinstance(item, _End):
-                if item.error is not None:
-                    raise item.error
+            group = ready.get()
+            if isinstance(group, _End):
+                if group.error is not None:
+                    raise group.error
                 return
-            yield item
+            yield from group
     finally:
         stopped.set()
 

@@ -4,8 +4,8 @@
     python -m tests.benchmarks.methods [--bench DIR] --subsample
 
 Means over calibration seeds, and the worst of them; judged on all of eval/. `--counted` counts so
-many values of a tensor per sample instead of `tally.MOST`, 0 for all. `--subsample` compares these:
-SQNR with every value counted, and what is lost or won by counting fewer.
+many values of a tensor per sample instead of what `tally.counted` says, 0 for all. `--subsample`
+compares these: SQNR with every value counted, and what is lost or won by counting fewer.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,8 @@ from qtool.compare.judge import compare
 from qtool.compare.result import Comparison
 from qtool.data import open_dataset
 from qtool.data.dataset import Dataset
-from qtool.numeric import tally
 from qtool.numeric.ranges import METHODS
+from qtool.numeric.tally import counted
 from qtool.recipe import Recipe
 from qtool.runtime import Session
 from qtool.target import load_target
@@ -38,7 +39,7 @@ from tests.benchmarks import peers
 from tests.benchmarks.forms import SAMPLES, TASKS, Task, judged_on, score_of
 
 EVERY = 1 << 21  # more than any tensor here holds for a sample, which `calibrated` checks
-COUNTS = (256, 1024, 4096)
+COUNTS = (256, 1024, 2048, 4096)
 
 
 @dataclass(frozen=True)
@@ -87,18 +88,8 @@ def subjects(bench: Path | None, chosen: Sequence[str]) -> Iterator[Subject]:
 @contextmanager
 def counting(most: int) -> Iterator[None]:
     """Count at most so many values of a tensor per sample; a calibration made here says so too."""
-    before = tally.MOST
-    _count(most)
-    try:
+    with mock.patch.object(calibrating, "counted", lambda samples: most):
         yield
-    finally:
-        _count(before)
-
-
-def _count(most: int) -> None:
-    tally.MOST = calibrating.MOST = most  # type: ignore[attr-defined]
-    tally.stretches.cache_clear()
-    tally.positions.cache_clear()
 
 
 class Bench:
@@ -211,7 +202,7 @@ def main() -> None:
     parser.add_argument("--subsample", action="store_true")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
-    most = tally.MOST if options.counted is None else options.counted or EVERY
+    most = counted(options.samples) if options.counted is None else options.counted or EVERY
 
     def each(run: Callable[[Bench, Subject], object]) -> None:
         for subject in subjects(options.bench, options.models):

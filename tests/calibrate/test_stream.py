@@ -12,10 +12,11 @@ from qtool.calibrate.measuring import known_sizes, measuring, small
 from qtool.calibrate.stream import Stream
 from qtool.errors import DataError
 from qtool.numeric.histogram import Histogram
-from qtool.numeric.tally import MOST, positions
+from qtool.numeric.tally import positions
 from tests.calibrate.made import data, job, measured, saved
 from tests.models import build, normal, operators
 
+MOST = 1024
 NAMES = ["x", "a", "b"]
 GRAPH = "g (float[N,C] x) => (float[N,C] b) { a = Mul(x, two) b = Exp(a) }"
 BOTH = pytest.mark.parametrize("fetched", [0, 1 << 20], ids=["reduced", "fetched"])
@@ -27,7 +28,9 @@ def limit(fetched: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def stream(graph: str = GRAPH, names: list[str] = NAMES, **constants: Any) -> Stream:
-    return Stream(build(graph, **(constants or {"two": np.float32(2)})), names, threads=1)
+    return Stream(
+        build(graph, **(constants or {"two": np.float32(2)})), names, most=MOST, threads=1
+    )
 
 
 def same(one: Histogram, other: Histogram) -> bool:
@@ -47,7 +50,7 @@ def test_each_tensor_is_what_the_definition_says(shape: tuple[int, int]) -> None
     one = stream()
     one.see({"x": x}, shifts, 0)
     found = one.histograms()
-    chosen = positions(x.size, shifts)
+    chosen = positions(x.size, shifts, MOST)
     for name, values in (("x", x), ("a", x * 2)):
         flat = values.reshape(-1)
         expected = Histogram.of(
@@ -152,7 +155,7 @@ def test_batches_give_the_bytes_of_single_samples(tmp_path: Path) -> None:
 
 
 def test_inputs_alone_need_no_run() -> None:
-    made = Stream(job_model(), ["x"], threads=1)
+    made = Stream(job_model(), ["x"], most=MOST, threads=1)
     made.see({"x": normal(2, 3)}, (0, 0), 0)
     assert made._session is None
     assert made.histograms()["x"].total == 6

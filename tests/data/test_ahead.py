@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +20,7 @@ def test_the_next_is_fetched_meanwhile() -> None:
     fetched = threading.Event()
 
     def items() -> Iterator[int]:
+        time.sleep(0.01)  # more than is handed over at once
         yield 1
         fetched.set()
         yield 2
@@ -34,6 +36,7 @@ def test_it_does_not_run_away() -> None:
     def items() -> Iterator[int]:
         for number in range(100):
             taken.append(number)
+            time.sleep(0.002)
             yield number
 
     got = ahead(items())
