@@ -43,6 +43,7 @@ class Session:
         threads: threads inside an operator; 0 for all cores.
         optimized: where to save the graph as the runtime will run it, kernels fused.
         optimize: False leaves the graph as it is written.
+        eager: run each node as soon as it can: what only looks at a large tensor does not keep it.
 
     Raises:
         ModelError: the runtime cannot load the model; the message is the runtime's.
@@ -55,12 +56,15 @@ class Session:
         threads: int = 0,
         optimized: Path | None = None,
         optimize: bool = True,
+        eager: bool = False,
     ) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4  # fatal: the same text arrives as an exception
         if not optimize:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if eager:
+            options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
         if optimized is not None:
             options.optimized_model_filepath = str(optimized)
         source = model if isinstance(model, bytes) else str(model)

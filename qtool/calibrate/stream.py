@@ -114,7 +114,7 @@ class Stream:
             # From a file: the runtime would copy the bytes, and then hold weights three times over.
             path = Path(folder) / "measuring.onnx"
             path.write_bytes(models.serialize(model))
-            return Session(path, threads=self._threads)
+            return Session(path, threads=self._threads, eager=True)
 
     def _with_stretches(self, graph: Measuring, feeds: Feeds, shifts: Shifts) -> Feeds:
         if not graph.reduced:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import subprocess
 import sys
 import tempfile
 import time
@@ -37,6 +36,7 @@ from qtool.runtime import Session
 from qtool.target import load_target
 from tests.benchmarks import one_pass
 from tests.benchmarks.subjects import SUBJECTS
+from tests.peak import peak_mb
 
 FEW, SOME, MANY = 16, 64, 2048  # samples of which memory is compared
 THEIRS = {f"ort {method}": method for method in one_pass.CALIBRATORS}
@@ -203,22 +203,7 @@ def memory(model: Path, folder: Path) -> list[float | None]:
 
 def peak(module: str, *arguments: object) -> float | None:
     """Peak resident memory in MB of a module run in a process of its own; None if it fails."""
-    command = [sys.executable, "-m", module, *map(str, arguments)]
-    # A process's peak begins with that of the one that starts it: a small one stands between.
-    found = subprocess.run(
-        [sys.executable, "-S", "-c", _STARTER, *command], stdout=subprocess.PIPE, check=True
-    )
-    failed, kib = map(int, found.stdout.split())
-    return None if failed else kib / 1024
-
-
-_STARTER = """
-import os, sys
-quiet = [(os.POSIX_SPAWN_OPEN, n, os.devnull, os.O_WRONLY, 0) for n in (1, 2)]
-pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=quiet)
-_, status, usage = os.wait4(pid, 0)
-print(int(status != 0), usage.ru_maxrss)
-"""
+    return peak_mb(sys.executable, "-m", module, *map(str, arguments))
 
 
 def less(a: float | None, b: float | None) -> float | None:
