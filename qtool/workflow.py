@@ -148,7 +148,7 @@ def measure(
     span = shard.span(run.blocks)
     job.original.close()  # it is asked again when there is something to compare it with
     found = measuring(span, step=step, checkpoint=kept, halfway=half.update)
-    if half and (advice := settled(half, found.histograms)):
+    if half and shard == WHOLE and (advice := settled(half, found.histograms)):
         advise(advice)
     return found
 
@@ -230,8 +230,8 @@ def _require_fit(job: Job, calibration: Calibration) -> None:
     if not calibration.complete:
         raise DataError(
             "the calibration file is a part of one",
-            f"it lacks the samples in blocks {missing(calibration)} of {calibration.run.blocks}",
-            "qtool calibrate merge  it with the other shards, or let it run to its end",
+            f"it lacks batches {missing(calibration)} of {calibration.run.blocks}",
+            "join it with the other shards by  qtool calibrate merge",
         )
     absent = [name for name in job.sites.sources if name not in calibration.histograms]
     if absent:

@@ -136,7 +136,11 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         raise DataError(f"no file {path}", fix="qtool calibrate MODEL --data DIR -o FILE") from None
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         reason = "it has no header of ours" if isinstance(error, KeyError) else str(error)
-        raise DataError(f"{path} is not a calibration file of qtool", reason) from error
+        raise DataError(
+            f"{path} is not a calibration file of qtool, or is cut short",
+            reason,
+            "qtool calibrate MODEL --data DIR -o FILE",
+        ) from error
     if header.get("format") != FORMAT:
         raise DataError(
             f"{path} has format {header.get('format')}",

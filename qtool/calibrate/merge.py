@@ -33,7 +33,7 @@ def merge(parts: Sequence[Calibration], names: Sequence[str]) -> Calibration:
         twice = [n for n, p in zip(names, parts, strict=True) if _holds(p, start)]
         raise DataError(
             f"{' and '.join(twice)} cover the same samples",
-            f"blocks {start + 1} to {stop} of {first.run.blocks}",
+            f"batches {start + 1} to {stop} of {first.run.blocks}",
             "give each shard once",
         ) from None
     fed = dict(first.fed)

@@ -24,16 +24,21 @@ class Checkpoint:
         self._data = data
         self._next = time.monotonic() + EVERY
         self.went_on = 0  # samples that were there already
+        self.passed_over = False  # whether what was there is of something else
 
     def found(self, run: Run, tensors: Sequence[str], span: Span) -> Calibration | None:
         """What is there of this very run over these blocks, on unchanged files; None if nothing."""
+        if not self.path.exists():
+            return None
+        self.passed_over = True
         try:
             part, note = load_with_note(self.path)
-        except (QtoolError, OSError):  # none, or not worth keeping
+        except (QtoolError, OSError):  # not worth keeping
             return None
         fits = inside(part.covers, span) and list(part.histograms) == list(tensors)
         if not fits or part.run != run or note != self._note(part):
             return None
+        self.passed_over = False
         self.went_on = part.samples
         return part
 

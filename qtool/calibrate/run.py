@@ -66,7 +66,7 @@ def measure(
     Args:
         step: is told (samples done, samples in all) after each block.
         checkpoint: where to keep what is done, and what may be gone on from.
-        halfway: is given what was seen in the first half of the samples.
+        halfway: is given what was seen in the first half of the samples, of a run from its start.
 
     Raises:
         DataError: a sample cannot be read or fed, or makes NaN or Inf.
@@ -84,6 +84,7 @@ def measure(
         threads=threads,
         seen=before.histograms if before else None,
     )
+    halved = False
     left = (index for start, stop in gaps(done.covers, span) for index in range(start, stop))
     for each in ahead(_fetch(data, run.batch_size, blocks, left)):
         carry.keep(stream.see(carry.fill(each.feeds), each.shifts, each.first))
@@ -91,7 +92,8 @@ def measure(
         if each.ends is None:
             continue
         step(done.samples, total)
-        if done.samples - len(each.shifts) < total / 2 <= done.samples:
+        if before is None and not halved and total / 2 <= done.samples < total:
+            halved = True
             halfway(stream.histograms())
         if checkpoint is not None and checkpoint.due:
             checkpoint.write(done.with_statistics(run, stream.histograms()))

@@ -95,6 +95,12 @@ def calibrate(
         raise
     if kept.went_on:
         notes.append(f"{kept.went_on} of the samples had been measured before an interruption")
+    if kept.passed_over:
+        notes.append(f"{kept.path} was of another run, or of other files, and is of no use here")
+    if not measured.histograms:
+        notes.append("nothing in this model is quantized as asked, so nothing was measured")
+    if part != WHOLE:
+        notes.insert(0, f"shard {part} of these: {measured.samples} samples")
     show.used(used, measured.fed, job, notes)
     measured.save(output, force=force)
     kept.remove()
@@ -108,6 +114,9 @@ def merge(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The calibration file.")
     ],
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Write it also where shards are missing.")
+    ] = False,
     force: o.Force = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -121,12 +130,18 @@ def merge(
     from qtool.calibrate.merge import missing
     from qtool.cli import show
     from qtool.cli.console import configure
+    from qtool.errors import DataError
     from qtool.files import check_output
 
     configure(quiet=quiet, more=verbose)
     check_output(output, force=force, inputs=parts)
     whole = merged([load(path) for path in parts], [str(path) for path in parts])
+    if not whole.complete and not partial:
+        raise DataError(
+            "these are not all shards of the calibration",
+            f"there are {whole.samples} of {whole.run.samples} samples; it lacks batches "
+            f"{missing(whole)} of {whole.run.blocks}",
+            "give the others too, or add  --partial  to merge the result with them later",
+        )
     whole.save(output, force=force)
-    if not whole.complete:
-        show.advice(f"blocks {missing(whole)} of {whole.run.blocks} are still missing")
     show.calibrated(whole, output)

@@ -79,10 +79,17 @@ def quantize(
     from qtool import workflow
     from qtool.cli import show
     from qtool.cli.console import configure, out
+    from qtool.errors import UsageError
     from qtool.files import atomic_write, check_output
     from qtool.target import load_target
 
     configure(quiet=quiet, more=verbose)
+    if calibration is not None and data is None and not (samples is None and seed is None):
+        raise UsageError(
+            "--samples and --seed choose from data",
+            "--calibration holds what was measured on the samples chosen then",
+            "give them to  qtool calibrate",
+        )
     measured = data is not None or calibration is not None
     chosen = o.recipe_from(
         recipe, bits=bits, scheme=scheme, with_data=measured, mode=mode,

@@ -68,7 +68,8 @@ def advice(text: str) -> None:
 
 def calibrated(made: Calibration, path: Path) -> None:
     """The calibration file that was written."""
-    what = f"{len(made.histograms)} tensors, {made.samples} samples, {size(path.stat().st_size)}"
+    tensors = f"{len(made.histograms)} tensor{'' if len(made.histograms) == 1 else 's'}"
+    what = f"{tensors}, {made.samples} samples, {size(path.stat().st_size)}"
     out.print(printable(f"Wrote {path} ({what})", lines=False), markup=False)
 
 

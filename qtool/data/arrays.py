@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qtool.data import npy, npz
-from qtool.data.column import Column, Found, Request, many_in_one, one_per_file
+from qtool.data.column import Column, Found, Request, many_in_one, one_behind_other, one_per_file
 from qtool.data.files import File, first_readable, listed, printable
 from qtool.errors import DataError, did_you_mean
 from qtool.signature import TensorSpec
@@ -32,12 +32,18 @@ def open_npy(request: Request) -> Found:
     named = {spec.name: stems.get(request.source(spec)) for spec in request.inputs}
     files = {name: file for name, file in named.items() if file}
     samples = request.declaration.samples
-    if len(files) < len(named) and (len(named) > 1 or chosen or samples == "whole"):
+    several = len(named) == 1 and not chosen and not files and len(request.files) > 1
+    if len(files) < len(named) and (
+        len(named) > 1 or chosen or (samples == "whole" and not several)
+    ):
         raise _missing([n for n in named if n not in files], list(stems), request, NPY)
 
     if not samples and len(named) == 1:
         _, header = first_readable(list(files.values()) or request.files, _header)
         samples = _samples(request, header.shape, bool(files))
+    if samples == "whole" and several:  # each a set, or a sequence, of its own
+        sets = one_behind_other([_npy_rows(file) for file in request.files])
+        return Found({request.inputs[0].name: sets}, unit="samples")
     if samples == "files":
         request.one_input()
         column = one_per_file(request.files, _read_npy)
@@ -81,13 +87,15 @@ def _samples(request: Request, shape: tuple[int, ...], may_be_whole: bool) -> Sa
         what = "cannot tell whether it holds one sample or a whole set"
         fix = 'add  samples = "whole"  or  samples = "files"  under [data] in qtool.toml'
         raise DataError(f"{request.where}: {what}", why, fix)
+    if guess == "whole" and request.declaration.carry:
+        return guess
     if guess == "whole" and shape[0] != 1:  # a batch of one is a sample
         raise DataError(
             f"{printable(request.files[0].path)} is one of {len(request.files)} files, and it "
             f"looks like a batch of {shape[0]}",
             f"got {shape}, and the model's input is {spec}",
-            "store one sample in each file or all samples in one file; if it is one sample, add  "
-            'samples = "files"  under [data] in qtool.toml',
+            'add  samples = "whole"  under [data] in qtool.toml if each file is a set of samples; '
+            'if it is one sample, add  samples = "files"',
         )
     return "files"
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, Generic, TypeVar, overload
 
 from numpy.typing import NDArray
@@ -141,3 +143,26 @@ def many_in_one(file: File, count: int, read: Callable[[int], NDArray[Any]]) -> 
         )
     names = Lazy(count, lambda index: f"{file.name}[{index}]")
     return Column(names, Lazy(count, lambda _: file), read)
+
+
+def one_behind_other(columns: Sequence[Column]) -> Column:
+    """The samples of several columns as one."""
+    ends = list(accumulate(len(column.names) for column in columns))
+
+    def at(index: int) -> tuple[Column, int]:
+        number = bisect_right(ends, index)
+        return columns[number], index - (ends[number - 1] if number else 0)
+
+    def name(index: int) -> str:
+        column, row = at(index)
+        return column.names[row]
+
+    def file(index: int) -> File:
+        column, row = at(index)
+        return column.files[row]
+
+    def read(index: int) -> NDArray[Any]:
+        column, row = at(index)
+        return column.read(row)
+
+    return Column(Lazy(ends[-1], name), Lazy(ends[-1], file), read, columns[0].layout)

@@ -111,3 +111,62 @@ def test_a_recipe_that_needs_more_tensors_says_so(qtool: Run, cnn: Path) -> None
     result = qtool("quantize", cnn / "model.onnx", "--calibration", path)
     assert result.exit_code == 4
     assert "does not cover" in result.stderr
+
+
+@pytest.fixture
+def shards(qtool: Run, cnn: Path) -> list[Path]:
+    made = []
+    for number in (1, 2, 3):
+        made.append(cnn / f"part{number}.calib")
+        result = qtool("calibrate", cnn / "model.onnx", "--data", cnn / "calib", "-o", made[-1],
+                       "--shard", f"{number}/3")  # fmt: skip
+        assert result.exit_code == 0, result.stderr
+        assert f"note: shard {number}/3 of these: {85 + number // 3} samples" in result.stderr
+        assert "second half" not in result.stderr
+    return made
+
+
+def test_shards_merge_to_the_bytes_of_one_run(
+    qtool: Run, cnn: Path, calib: Path, shards: list[Path]
+) -> None:
+    result = qtool("calibrate", "merge", *reversed(shards), "-o", cnn / "all.calib")
+    assert result.exit_code == 0, result.stderr
+    assert "256 samples" in result.stdout
+    assert (cnn / "all.calib").read_bytes() == calib.read_bytes()
+
+
+def test_a_missing_shard_is_an_error_unless_asked_for(
+    qtool: Run, cnn: Path, calib: Path, shards: list[Path]
+) -> None:
+    some = cnn / "some.calib"
+    result = qtool("calibrate", "merge", *shards[:2], "-o", some)
+    assert result.exit_code == 4
+    assert "170 of 256 samples; it lacks batches 171 to 256 of 256" in result.stderr
+    assert not some.exists()
+    assert qtool("calibrate", "merge", *shards[:2], "-o", some, "--partial").exit_code == 0
+    assert "a part of one" in qtool("quantize", cnn / "model.onnx", "--calibration", some).stderr
+    result = qtool("calibrate", "merge", some, shards[2], "-o", cnn / "all.calib")
+    assert result.exit_code == 0, result.stderr
+    assert (cnn / "all.calib").read_bytes() == calib.read_bytes()
+
+
+def test_what_a_file_holds_cannot_be_chosen_afterwards(qtool: Run, cnn: Path, calib: Path) -> None:
+    result = qtool("quantize", cnn / "model.onnx", "--calibration", calib, "--samples", 10)
+    assert result.exit_code == 2
+    assert "--samples and --seed choose from data" in result.stderr
+
+
+def test_a_part_of_another_run_is_told(qtool: Run, cnn: Path, shards: list[Path]) -> None:
+    (cnn / "new.calib.part").write_bytes(shards[0].read_bytes())
+    result = qtool("calibrate", cnn / "model.onnx", "--data", cnn / "calib", "-o",
+                   cnn / "new.calib", "--samples", 40)  # fmt: skip
+    assert result.exit_code == 0
+    assert "new.calib.part was of another run, or of other files" in result.stderr
+    assert not (cnn / "new.calib.part").exists()
+
+
+def test_a_model_without_anything_to_measure_is_told(qtool: Run, cnn: Path) -> None:
+    result = qtool("calibrate", cnn / "model.onnx", "--data", cnn / "calib", "-o",
+                   cnn / "none.calib", "--scheme", "w8")  # fmt: skip
+    assert result.exit_code == 0
+    assert "nothing in this model is quantized as asked" in result.stderr

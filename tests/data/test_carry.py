@@ -233,3 +233,16 @@ def test_a_recipe_makes_the_round_trip(tmp_path: Path, name: str) -> None:
     (tmp_path / "r.toml").write_text(recipe.toml(), encoding="utf-8")
     found = load_recipe(tmp_path / "r.toml").data
     assert found is not None and found.carry == {name: "state/in:0"}
+
+
+def test_each_array_of_several_is_a_sequence(tmp_path: Path) -> None:
+    model = recurrent(tmp_path)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for number, sequence in enumerate(SEQUENCES):
+        np.save(folder / f"seq{number}.npy", sequence)
+    (folder / "qtool.toml").write_text(CARRY)
+    session = Session(model)
+    data = open_dataset(folder, session.signature)
+    assert [len(rows) for rows in data.sequences] == [len(s) for s in SEQUENCES]
+    assert_same(fed(session, data), loop(session))

@@ -11,9 +11,10 @@ import pytest
 from qtool.data import open_dataset
 from qtool.data.arrays import whole_or_files
 from qtool.signature import TensorSpec
-from tests.data.folders import declare, floats, model, refused, save_arrays
+from tests.data.folders import declare, floats, model, noise, refused, save_arrays
 
 IMAGE = model(x=("N", 3, 4, 5))
+X = model(x=("N", 2))
 
 
 def test_npy_one_sample_a_file(tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_npy_batch_axis_of_one_goes_where_axes_are_dynamic(tmp_path: Path) -> No
 
 def test_npy_several_batches(tmp_path: Path) -> None:
     save_arrays(tmp_path, {"a": floats(2, 3, 4, 5), "b": floats(2, 3, 4, 5)})
-    refused(tmp_path, IMAGE, "a.npy", "batch of 2", "one sample in each file")
+    refused(tmp_path, IMAGE, "a.npy", "batch of 2", 'samples = "whole"')
 
 
 def test_npy_whole_set_with_a_stranger(tmp_path: Path) -> None:
@@ -146,3 +147,19 @@ def test_samples_key_settles_what_is_ambiguous(tmp_path: Path, samples: str, cou
     refused(tmp_path, unknown, "one sample or a whole set", 'samples = "whole"', "(6, 2)")
     declare(tmp_path, f'[data]\nsamples = "{samples}"\n')
     assert len(open_dataset(tmp_path, unknown)) == count
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["said", "not said"])
+def test_several_files_may_each_be_a_set(tmp_path: Path, declared: bool) -> None:
+    save_arrays(tmp_path, {"a": noise(3, 2), "b": noise(1, 2), "c": noise(4, 2)})
+    if not declared:
+        refused(tmp_path, X, "looks like a batch of 3", 'samples = "whole"')
+        return
+    declare(tmp_path, '[data]\nsamples = "whole"\n')
+    data = open_dataset(tmp_path, X)
+    assert list(data.names) == [
+        *(f"a.npy[{i}]" for i in range(3)), "b.npy[0]", *(f"c.npy[{i}]" for i in range(4)),
+    ]  # fmt: skip
+    rows = np.concatenate([np.load(tmp_path / f"{name}.npy") for name in "abc"])
+    np.testing.assert_array_equal([data.sample(i)["x"] for i in range(8)], rows)
+    assert data.choose(4, 0).total == 8
