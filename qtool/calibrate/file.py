@@ -15,14 +15,15 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 
-from qtool.calibrate.spans import Span
+from qtool.calibrate.spans import Span, inside, union
 from qtool.data.fed import Fed
 from qtool.errors import DataError
 from qtool.files import atomic_write
@@ -106,21 +107,54 @@ def load(path: Path) -> Calibration:
 def load_with_note(path: Path) -> tuple[Calibration, str]:
     """As `load`, with the note that it was saved with."""
     header, arrays = _read(path)
+    try:
+        return _checked(header, arrays), header.get("note", "")
+    except (KeyError, ValueError, TypeError) as error:  # pydantic's errors are ValueErrors
+        raise DataError(
+            f"{path} does not hold what a calibration file holds",
+            str(error).splitlines()[0],
+            "calibrate again",
+        ) from error
+
+
+def _checked(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Calibration:
+    """What the header and the arrays say. A digest tells of damage; whoever edits can make one."""
+    told = _Header.model_validate_json(json.dumps(header), strict=True)
+    run, covers = told.run, tuple(told.covers)
+    if union(covers) != covers or not inside(covers, (0, run.blocks)):
+        raise ValueError(f"it covers batches {covers} of {run.blocks}")
+    if len(told.tensors) * 3 != len(arrays):
+        raise ValueError(f"it names {len(told.tensors)} tensors and has {len(arrays)} arrays")
     histograms = {}
-    for index, (name, on_grid) in enumerate(header["tensors"]):
-        low, high = map(float, arrays[f"{index}.range"])
-        histograms[name] = Histogram(
-            arrays[f"{index}.bins"], arrays[f"{index}.counts"], low, high, on_grid
-        )
-    calibration = Calibration(
-        Run(**header["run"]),
-        tuple((start, stop) for start, stop in header["covers"]),
-        header["samples"],
-        header["data"],
-        {name: Fed.from_dict(fed) for name, fed in header["fed"].items()},
-        histograms,
-    )
-    return calibration, header.get("note", "")
+    for index, (name, on_grid) in enumerate(told.tensors):
+        bins, counts, ends = (arrays[f"{index}.{kind}"] for kind in ("bins", "counts", "range"))
+        kinds = [(each.dtype.str, each.ndim) for each in (bins, counts, ends)]
+        if kinds != [("<u2", 1), ("<i8", 1), ("<f4", 1)] or ends.shape != (2,):
+            raise ValueError(f"the arrays of {name!r} are {kinds}")
+        values = (bins.astype(np.uint32) << 16).view(np.float32)
+        total = counts.astype(np.float64).sum()
+        if bins.shape != counts.shape or (np.diff(bins.astype(np.int64)) <= 0).any():
+            raise ValueError(f"the bins of {name!r} are out of order")
+        if not np.isfinite(values).all() or (counts <= 0).any() or total >= 2**62:
+            raise ValueError(f"the counts of {name!r} cannot be")
+        low, high = map(float, ends)
+        if not (np.isfinite(ends).all() and low <= high) and (total or low != np.inf):
+            raise ValueError(f"the range of {name!r} is {low} to {high}")
+        histograms[name] = Histogram(bins, counts, low, high, on_grid)
+    return Calibration(run, covers, told.samples, told.data, told.fed, histograms)
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    format: int
+    run: Run
+    covers: list[Span]
+    samples: Annotated[int, Field(ge=0)]
+    data: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+    fed: dict[str, Fed]
+    tensors: list[tuple[str, bool]]
+    note: str = ""
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -134,7 +168,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         intact = header.pop("sha256") == _digest(header, arrays)
     except FileNotFoundError:
         raise DataError(f"no file {path}", fix="qtool calibrate MODEL --data DIR -o FILE") from None
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+    except (
+        SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError,
+    ) as error:  # fmt: skip
         reason = "it has no header of ours" if isinstance(error, KeyError) else str(error)
         raise DataError(
             f"{path} is not a calibration file of qtool, or is cut short",

@@ -108,7 +108,10 @@ class _Outputs:
         self.model = model.clone()
         graph = self.model.graph
         self.taken = names(graph)
-        self.values = {v.name or "": v for node in graph for v in node.outputs}
+        constants = graph.initializers.values()  # one may be an output
+        self.values = {
+            v.name or "": v for v in (*constants, *(o for n in graph for o in n.outputs))
+        }
         graph.outputs.clear()
 
     def output(self, value: ir.Value) -> None:

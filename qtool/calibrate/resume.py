@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from qtool.calibrate.file import Calibration, Run, load_with_note
 from qtool.calibrate.spans import Span, inside
 from qtool.data.dataset import Dataset
-from qtool.errors import MachineError, QtoolError
+from qtool.errors import MachineError, QtoolError, UsageError
+from qtool.files import check_output
 
 EVERY = 1.0  # seconds from one checkpoint to the next, at least
 SHARE = 0.05  # of the time may go into writing them, at most
@@ -42,6 +44,22 @@ class Checkpoint:
         self.went_on = part.samples
         return part
 
+    def check(self, inputs: Iterable[Path]) -> None:
+        """Refuse to take the place of a file that is not ours.
+
+        Raises:
+            UsageError: it is something else than what an interrupted run leaves.
+        """
+        check_output(self.path, force=True, inputs=inputs)
+        with suppress(QtoolError):
+            if not os.path.lexists(self.path) or load_with_note(self.path)[1]:
+                return
+        raise UsageError(
+            f"{self.path} is in the way",
+            "what is done would be kept there, and it is not what an interrupted run left",
+            "move it, or choose another output name",
+        )
+
     @property
     def due(self) -> bool:
         """Whether it is time to write again."""
@@ -50,7 +68,7 @@ class Checkpoint:
     def write(self, part: Calibration) -> None:
         """Keep what is done so far. A disk that does not take it ends no run."""
         start = time.monotonic()
-        with suppress(MachineError):
+        with suppress(MachineError, UsageError):
             part.save(self.path, force=True, note=self._note(part))
         now = time.monotonic()
         self._next = now + max(EVERY, (now - start) / SHARE)

@@ -48,6 +48,7 @@ class Stream:
         self._fed = [name for name in tensors if name in inputs]
         self._inside = [name for name in tensors if name not in inputs]
         self._kept = tuple(kept)
+        self._made = [name for name in kept if name not in inputs]  # an input may be an output
         self._threads = threads
         self._tally = Tally(tensors if seen is None else seen, most)
         self._most = most
@@ -63,8 +64,10 @@ class Stream:
         try:
             for name in self._fed:
                 self._see(name, feeds[name], shifts)
-            if not self._inside and not self._kept:
-                return {}  # the runtime refuses to run for nothing
+            if not self._inside and not self._made:
+                return {
+                    name: feeds[name] for name in self._kept
+                }  # the runtime refuses to run for nothing
             graph, session = self._ready(feeds)
             results = session.run(self._with_stretches(graph, feeds, shifts))
             for name in graph.fetched:
@@ -86,7 +89,7 @@ class Stream:
             ) from None
         if sum(results[name].size for name in graph.fetched) > 2 * FETCHED:
             self._graph = None  # shapes have grown: choose again what is fetched
-        return {name: results[name] for name in self._kept}
+        return {name: results[name] if name in results else feeds[name] for name in self._kept}
 
     def histograms(self) -> dict[str, Histogram]:
         """Tensor name -> statistic of all that it held."""
@@ -97,7 +100,7 @@ class Stream:
             sizes = self._sizes(feeds) if self._inside else {}
             fetched = small(sizes)
             others = [name for name in self._inside if name not in fetched]
-            self._graph = measuring(self._model, fetched, others, self._kept)
+            self._graph = measuring(self._model, fetched, others, self._made)
             self._session = self._open(self._graph.model)
         return self._graph, self._session
 

@@ -81,7 +81,10 @@ def calibrate(
     o.note_few(used)
     job.signature.without(used.states).check_batches(batch_size, len(used))
     workflow.check_preparation(job, next(used.batches(batch_size)))
+    inputs = [model, *used.paths()]
+    check_output(output, force=force, inputs=inputs)
     kept = Checkpoint(output, used)
+    kept.check(inputs)
     notes: list[str] = []
     try:
         with progress("measuring ranges") as step:

@@ -97,6 +97,17 @@ class Dataset:
                     found.update(self.declaration.file(name).path.read_bytes())
         return found.hexdigest()
 
+    def paths(self) -> Iterator[Path]:
+        """The files that these samples are made of, each at least once."""
+        last = None
+        for column in self.columns.values():
+            for file in column.files:
+                if file is not last:
+                    yield file.path
+                last = file
+        if self.label_source and self.label_source.file:
+            yield self.label_source.file.path
+
     def __len__(self) -> int:
         return len(self.names)
 

@@ -31,6 +31,7 @@ class Fed:
         strings = batch.dtype.kind == "U"
         known = batch.size and not strings
         low, high = (float(batch.min()), float(batch.max())) if known else (np.inf, -np.inf)
+        low, high = low + 0.0, high + 0.0  # -0 is 0: which of the two is least is left to chance
         return cls(
             "str" if strings else str(batch.dtype), batch.shape[1:], batch.shape[1:], low, high
         )

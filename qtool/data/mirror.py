@@ -7,12 +7,14 @@ any folder, and what is never opened is never fetched.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import posixpath
 import re
 import secrets
 import shutil
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,10 +30,11 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE}
 
 @dataclass
 class _Stub:
-    """What stands for a file: its name there, its size where that is known."""
+    """What stands for a file: its name there, its size where that is known, its time."""
 
     name: str
     size: int | None
+    changed: int
     lock: threading.Lock = field(default_factory=threading.Lock)
     fetched: bool = False
 
@@ -64,7 +67,7 @@ class Stubs:
         shutil.rmtree(self._base, ignore_errors=True)
         self._stubs.clear()
 
-    def add(self, relative: str, name: str, size: int | None) -> Path:
+    def add(self, relative: str, name: str, info: Mapping[str, Any]) -> Path:
         """A stub of a file in the folder, which is called `name` there; its path.
 
         Raises DataError where no folder can hold it, or it would lie elsewhere.
@@ -74,23 +77,25 @@ class Stubs:
             if any(p in ("", ".", "..") or os.path.basename(p) != p for p in parts):  # noqa: PTH119
                 raise ValueError("no file in a folder can have this name")
             path = self.folder.joinpath(*parts)
-            self._put(path, name, size)
+            self._put(path, name, info)
         except (OSError, ValueError) as error:
             what = f"cannot use {printable(f'{self._url}/{relative}')}"
             raise failed(what, error, "rename it") from error
         return path
 
-    def _put(self, path: Path, name: str, size: int | None) -> None:
+    def _put(self, path: Path, name: str, info: Mapping[str, Any]) -> None:
         if path.parent not in self._made:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._made.add(path.parent)
         # Two names may be one here: where case does not count, or a file and a folder share it.
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
+            size = info.get("size")
             os.truncate(handle, 1 if size is None else size)  # no reader opens an empty file
+            os.utime(handle, ns=(_changed(info),) * 2)
         finally:
             os.close(handle)
-        self._stubs[str(path)] = _Stub(name, size)
+        self._stubs[str(path)] = _Stub(name, size, _changed(info))
 
     def fetch(self, path: Path) -> None:
         """Makes a stub the file that it stands for; every other path is left as it is.
@@ -112,6 +117,7 @@ class Stubs:
             size = temporary.stat().st_size
             if stub.size not in (None, size):
                 raise ValueError(f"{size:,} bytes arrived, and it is listed with {stub.size:,}")
+            os.utime(temporary, ns=(stub.changed,) * 2)
             temporary.replace(path)
         except Exception as error:  # each file system has errors of its own
             raise failed(f"cannot read {printable(path)}", error, "try again") from error
@@ -141,7 +147,17 @@ class Stubs:
         for there, here in places:
             with suppress(Exception):  # each file system says in its own way that there is none
                 full = f"{there.rstrip('/')}/{name}"
-                self._put(here / name, full, self._system.info(full).get("size"))
+                self._put(here / name, full, self._system.info(full))
+
+
+def _changed(info: Mapping[str, Any]) -> int:
+    """A time for the stub, in ns, that changes when the file does, and never without."""
+    told = [str(info[key]) for key in _TIMES if info.get(key)]
+    return int.from_bytes(hashlib.sha256(repr(told).encode()).digest()[:7]) if told else 0
+
+
+# what file systems call the time of the last change, or a digest
+_TIMES = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "created")
 
 
 def failed(what: str, error: Exception, fix: str) -> QtoolError:

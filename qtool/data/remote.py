@@ -49,10 +49,10 @@ def mirror(url: str) -> Path:
     stubs = Stubs(system, root, shown)
     MIRRORS.append(stubs)
     path = stubs.folder
-    for name, size in found.items():
+    for name, info in found.items():
         relative = _relative(name, root)
         if file or not _hidden(relative):
-            path = stubs.add(relative, name, size)
+            path = stubs.add(relative, name, info)
     stubs.declare(listed=not file)
     return path if file else stubs.folder
 
@@ -83,8 +83,8 @@ def _connected(url: str, shown: str) -> tuple[Any, str]:
     return system, str(root)
 
 
-def _listed(system: Any, root: str) -> tuple[dict[str, int | None], bool]:
-    """Name -> size of every file in a folder and the folders in it, or of one file; and which."""
+def _listed(system: Any, root: str) -> tuple[dict[str, dict[str, Any]], bool]:
+    """Name -> what is known of each file in a folder and those in it, or of one; and which."""
     from fsspec.asyn import AsyncFileSystem
     from fsspec.spec import AbstractFileSystem
 
@@ -93,13 +93,13 @@ def _listed(system: Any, root: str) -> tuple[dict[str, int | None], bool]:
         found = dict(_walked(system, root))  # theirs passes over folders that it may not list
     else:
         found = system.find(root, detail=True)  # all at once
-    sizes = {n: i.get("size") for n, i in found.items() if not _bare(n).endswith("/")}
+    files = {n: info for n, info in found.items() if not _bare(n).endswith("/")}
     # Nothing, or itself: it is a file, or an empty folder. On the web the slash makes the folder.
-    if set(sizes) <= {root} and not root.endswith("/"):
+    if set(files) <= {root} and not root.endswith("/"):
         info = system.info(root)
         if info["type"] != "directory":
-            return {root: info.get("size")}, True
-    return sizes, False
+            return {root: info}, True
+    return files, False
 
 
 def _walked(system: Any, root: str) -> Iterator[tuple[str, dict[str, Any]]]:

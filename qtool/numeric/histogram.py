@@ -23,8 +23,8 @@ class Histogram:
     """Occupied bins in ascending order and their counts; exact minimum and maximum.
 
     `low` and `high` are of all values that were seen, of which as few as `counts` says may have
-    been counted. `on_grid` tells that each was its bin's lower edge (pixels 0..255, ids, one-hot):
-    then the counts are the whole truth and not an approximation.
+    been counted. `on_grid` tells that each counted one was its bin's lower edge (pixels 0..255,
+    ids, one-hot): then the counts are the whole truth of them and not an approximation.
     """
 
     bins: NDArray[np.uint16]
@@ -49,8 +49,7 @@ class Histogram:
         bits = values.view(np.uint32)
         dense = np.bincount(bits >> 16)
         bins = np.flatnonzero(dense != 0)
-        ends = np.array([low, high], np.float32).view(np.uint32)
-        on_grid = not (np.bitwise_and(bits, 0xFFFF).any() or np.bitwise_and(ends, 0xFFFF).any())
+        on_grid = not np.bitwise_and(bits, 0xFFFF).any()
         # Adding 0 makes -0 one with 0: which of the two equals min() finds depends on their order.
         return cls(bins.astype(np.uint16), dense[bins], low + 0.0, high + 0.0, on_grid)
 

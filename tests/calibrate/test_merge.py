@@ -101,3 +101,14 @@ def test_a_part_is_no_calibration_to_quantize_with(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is a part of one") as error:
         workflow.build(job(tmp_path), some)
     assert "6 to 10, 16 to 20 of 20" in error.value.why
+
+
+def test_the_sign_of_zero_does_not_depend_on_the_order(tmp_path: Path) -> None:
+    data(tmp_path, samples=2)
+    x = np.abs(normal(2, 3, 8, 8))
+    x[0, 0, 0, 0], x[1, 0, 0, 0] = 0.0, -0.0
+    for number in (0, 1):
+        np.save(tmp_path / "calib" / f"{number:03}.npy", x[number])
+    one, two = (measured(tmp_path, data(tmp_path), shard=Shard(k, 2)) for k in (1, 2))
+    there, back = merge([one, two], ["a", "b"]), merge([two, one], ["b", "a"])
+    assert saved(there, tmp_path / "t") == saved(back, tmp_path / "u")

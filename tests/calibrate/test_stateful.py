@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from qtool import workflow
 from qtool.calibrate.file import Calibration
@@ -17,6 +19,7 @@ from qtool.runtime import Session
 from qtool.target import load_target
 from tests.calibrate.made import saved
 from tests.data.stateful import SEQUENCES, files, loop, recurrent
+from tests.models import save, weight
 
 
 def calibrated(model: Path, data: Path, shard: Shard = WHOLE) -> Calibration:
@@ -64,3 +67,18 @@ def test_an_interrupted_run_goes_on_at_a_sequence(tmp_path: Path) -> None:
     found = workflow.measure(job, used, kept=kept, step=lambda done, total: ran.append(done))
     assert ran == [4, 9]
     assert saved(found, tmp_path / "a") == saved(calibrated(model, data), tmp_path / "b")
+
+
+@pytest.mark.parametrize("kind", ["input", "constant"])
+def test_a_state_that_is_only_passed_on(tmp_path: Path, kind: str) -> None:
+    inside = "a = Add(x, s)" if kind == "input" else "c = Add(x, t)  a = Mul(c, s)"
+    output = "s" if kind == "input" else "t"
+    constants: dict[str, Any] = {} if kind == "input" else {"t": np.ones((1, 3), np.float32)}
+    graph = f"""g (float[N,3] x, float[1,3] s) => (float[N,5] y, float[1,3] {output}) {{
+        {inside} y = MatMul(a, W) }}"""
+    model = save(tmp_path / "m.onnx", graph, W=weight(5, 3).T.copy(), **constants)
+    files(tmp_path / "data")
+    (tmp_path / "data" / "qtool.toml").write_text(f'[data]\ncarry = {{{output} = "s"}}\n')
+    found = calibrated(model, tmp_path / "data")
+    assert found.samples == sum(map(len, SEQUENCES))
+    assert found.histograms["a"].total > 0

@@ -12,6 +12,8 @@ import safetensors.numpy
 from safetensors import safe_open
 from typer.testing import Result
 
+from qtool.calibrate.file import load
+
 Run = Callable[..., Result]
 
 
@@ -157,12 +159,41 @@ def test_what_a_file_holds_cannot_be_chosen_afterwards(qtool: Run, cnn: Path, ca
 
 
 def test_a_part_of_another_run_is_told(qtool: Run, cnn: Path, shards: list[Path]) -> None:
-    (cnn / "new.calib.part").write_bytes(shards[0].read_bytes())
+    load(shards[0]).save(cnn / "new.calib.part", force=True, note="of an interrupted run")
     result = qtool("calibrate", cnn / "model.onnx", "--data", cnn / "calib", "-o",
                    cnn / "new.calib", "--samples", 40)  # fmt: skip
     assert result.exit_code == 0
     assert "new.calib.part was of another run, or of other files" in result.stderr
     assert not (cnn / "new.calib.part").exists()
+
+
+@pytest.mark.parametrize("kind", ["model", "shard", "folder", "text"])
+def test_a_file_in_the_place_of_the_part_is_left_alone(
+    qtool: Run, cnn: Path, shards: list[Path], kind: str
+) -> None:
+    part = cnn / "new.calib.part"
+    if kind == "folder":
+        part.mkdir()
+    else:
+        sources = {"model": cnn / "model.onnx", "shard": shards[0], "text": cnn / "qtool.toml"}
+        part.write_bytes(sources[kind].read_bytes())
+    before = part.read_bytes() if part.is_file() else b""
+    model = part if kind == "model" else cnn / "model.onnx"
+    result = qtool("calibrate", model, "--data", cnn / "calib", "-o", cnn / "new.calib")
+    assert result.exit_code == 2, result.stderr
+    assert "new.calib.part is" in result.stderr
+    assert (part.read_bytes() if part.is_file() else b"") == before
+
+
+@pytest.mark.parametrize("command", ["calibrate", "quantize"])
+def test_a_sample_is_never_the_output(qtool: Run, cnn: Path, command: str) -> None:
+    sample = next(path for path in sorted((cnn / "calib").rglob("*")) if path.suffix == ".png")
+    before = sample.read_bytes()
+    result = qtool(command, cnn / "model.onnx", "--data", cnn / "calib", "-o", sample, "-f",
+                   "--samples", 1000)  # fmt: skip
+    assert result.exit_code == 2
+    assert "is an input" in result.stderr
+    assert sample.read_bytes() == before
 
 
 def test_a_model_without_anything_to_measure_is_told(qtool: Run, cnn: Path) -> None:

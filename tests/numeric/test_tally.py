@@ -113,3 +113,16 @@ def test_nan_and_inf_are_refused_wherever_they_lie(value: float) -> None:
 )
 def test_more_samples_are_counted_less_each(samples: int, most: int) -> None:
     assert counted(samples) == most
+
+
+def test_on_grid_does_not_depend_on_when_values_are_counted() -> None:
+    """An end that was not counted says nothing: another sample may hide it."""
+    samples = [np.zeros(1 << 15, np.float32) for _ in range(4)]
+    for x, end in zip(samples, (0.1, 1, 1, 1), strict=True):
+        x[7777] = end
+    together, one_by_one = Tally(["x"], 256), Tally(["x"], 256)
+    for x in samples:
+        together.see("x", x, (0,))
+        one_by_one.see("x", x, (0,))
+        one_by_one.histograms()
+    assert together.histograms()["x"].on_grid == one_by_one.histograms()["x"].on_grid
