@@ -128,7 +128,7 @@ class _Outputs:
         return value.name or ""
 
     def reduce(self, x: ir.Value, stretches: ir.Value) -> Reduced:
-        """values = x[floor(stretches[:min(n, m)] * max(1, n / m))] of n in x and m in stretches."""
+        """x[floor(stretches[:m] * n / m)] of n values in x and 2 m stretches; all if n <= 2 m."""
         real, whole = ir.DataType.DOUBLE, ir.DataType.INT64
         low, high, sum_ = (
             self.node(f"Reduce{kind}", [x], ir.DataType.FLOAT, keepdims=0)
@@ -138,14 +138,12 @@ class _Outputs:
         zero, one = self._constant([0]), self._constant(1.0)
         size = self._value("Shape", [flat], whole)
         length = self._value("Shape", [stretches], whole)
-        least = self._value("Min", [size, length], whole)
-        steps = self._value("Slice", [stretches, zero, least], real)
-        ratio = self._value(
-            "Div",
-            [self._cast(size, real), self._cast(length, real)],
-            real,
-        )
-        ratio = self._value("Max", [ratio, one], real)
+        half = self._value("Div", [length, self._constant([2])], whole)
+        every = self._value("LessOrEqual", [size, length], ir.DataType.BOOL)
+        chosen = self._value("Where", [every, size, half], whole)
+        steps = self._value("Slice", [stretches, zero, chosen], real)
+        parts = [self._cast(size, real), self._cast(half, real)]
+        ratio = self._value("Where", [every, one, self._value("Div", parts, real)], real)
         index = self._cast(self._value("Mul", [steps, ratio], real), whole)
         values = self.node("Gather", [flat, index], ir.DataType.FLOAT, axis=0)
         return Reduced(low, high, sum_, values)

@@ -101,7 +101,7 @@ class Stream:
             fetched = small(sizes)
             others = [name for name in self._inside if name not in fetched]
             self._graph = measuring(self._model, fetched, others, self._made)
-            self._session = self._open(self._graph.model)
+            self._session = self._open(self._graph.model, eager=bool(self._graph.reduced))
         return self._graph, self._session
 
     def _sizes(self, feeds: Feeds) -> dict[str, int]:
@@ -112,12 +112,12 @@ class Stream:
         found = self._open(model).run(feeds)
         return {name: int(found[output]) for name, output in outputs.items()}
 
-    def _open(self, model: ir.Model) -> Session:
+    def _open(self, model: ir.Model, *, eager: bool = False) -> Session:
         with tempfile.TemporaryDirectory() as folder:
             # From a file: the runtime would copy the bytes, and then hold weights three times over.
             path = Path(folder) / "measuring.onnx"
             path.write_bytes(models.serialize(model))
-            return Session(path, threads=self._threads, eager=True)
+            return Session(path, threads=self._threads, eager=eager)
 
     def _with_stretches(self, graph: Measuring, feeds: Feeds, shifts: Shifts) -> Feeds:
         if not graph.reduced:

@@ -49,7 +49,7 @@ class Histogram:
         bits = values.view(np.uint32)
         dense = np.bincount(bits >> 16)
         bins = np.flatnonzero(dense != 0)
-        on_grid = not np.bitwise_and(bits, 0xFFFF).any()
+        on_grid = not int(np.bitwise_or.reduce(bits)) & 0xFFFF
         # Adding 0 makes -0 one with 0: which of the two equals min() finds depends on their order.
         return cls(bins.astype(np.uint16), dense[bins], low + 0.0, high + 0.0, on_grid)
 

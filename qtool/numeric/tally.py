@@ -1,7 +1,8 @@
 """Histograms of many tensors while arrays of them go by: exact ends, and a choice of the values.
 
 Counting every value would cost several times what computing it did. Of each sample's share of a
-tensor, one value is counted from each of `most` equal stretches (all of them where it has no more):
+tensor, one value is counted from each of `most` equal stretches (all of them where it has no more
+than twice as many):
 
     position k = floor((k + frac(jitter_k + shift)) * size / most)
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from qtool.numeric.histogram import Histogram, ends, merged
 
 SHIFTS = 64
-_TOGETHER = 1 << 20  # values of a tensor that all samples together should count
+_TOGETHER = 1 << 19  # values of a tensor that all samples together should count
 _LEAST, _MOST = 256, 4096  # in one sample
 _HELD = 1 << 21  # values that wait to be counted, of all tensors: 8 MB
 _HELD_OF_ONE = 1 << 17  # of one tensor: counting them takes several times their memory
@@ -38,24 +39,26 @@ def counted(samples: int) -> int:
 
 @lru_cache(maxsize=2 * SHIFTS)
 def stretches(shifts: Shifts, most: int) -> NDArray[np.float64]:
-    """k + frac(jitter_k + 633 shift / 1024), one sample behind the other, (samples * most,).
+    """k + frac(jitter_k + 633 shift / 1024), one sample behind the other, (2 * samples * most,).
 
-    All are multiples of 2**-10, so that products with a size up to 2**27 are exact.
+    The second half goes on from the first, for those who take all of up to twice as many. All are
+    multiples of 2**-10, so that products with a size up to 2**27 are exact.
     """
     # 633 is the golden part of 1024, and odd: shifts lie far apart, and on no beat either.
     # Raw bits, since numpy promises these to stay the same, and not what it makes of them.
     jitter = np.random.PCG64(0).random_raw(most) >> np.uint64(54)
     moved = (jitter + np.array(shifts, np.uint64)[:, None] * np.uint64(633)) % 1024
-    return (np.arange(len(shifts) * most) + moved.reshape(-1) / 1024).astype(np.float64)
+    first = np.arange(len(shifts) * most) + moved.reshape(-1) / 1024
+    return np.concatenate([first, np.arange(len(first), 2 * len(first))]).astype(np.float64)
 
 
 @lru_cache(maxsize=2 * SHIFTS)
 def positions(size: int, shifts: Shifts, most: int) -> NDArray[np.int64] | None:
     """Which of `size` values, of as many samples, are counted, ascending; None for all of them."""
     together = most * len(shifts)
-    if size <= together:
+    if size <= 2 * together:
         return None
-    return (stretches(shifts, most) * (size / together)).astype(np.int64)
+    return (stretches(shifts, most)[:together] * (size / together)).astype(np.int64)
 
 
 class Tally:

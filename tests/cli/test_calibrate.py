@@ -31,7 +31,7 @@ def test_the_file_says_what_it_was_made_from(calib: Path) -> None:
     run = header["run"]
     assert header["format"] == 2
     assert header["samples"] == run["samples"] == run["blocks"] == 256
-    assert (run["total"], run["seed"], run["batch_size"], run["counted"]) == (270, 0, 1, 4096)
+    assert (run["total"], run["seed"], run["batch_size"], run["counted"]) == (270, 0, 1, 2048)
     assert header["covers"] == [[0, 256]]
     assert (len(run["model"]), len(header["data"])) == (64, 32)
     assert header["fed"]["image"]["greatest"] == [1, 8, 8]
