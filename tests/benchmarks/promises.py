@@ -1,4 +1,5 @@
-"""Byte-identical files, the same bytes through a calibration file, and start-up time.
+"""Byte-identical files, the same bytes through a calibration file, in shards and by workers, and
+start-up time, also on a folder of 100,000 files.
 
 python -m tests.benchmarks.promises
 """
@@ -13,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+
 SAMPLES = Path(__file__).parents[2] / "sample_models"
 MODELS = ("digits_cnn", "digits_mobile", "text_transformer")
 
@@ -25,6 +28,33 @@ def qtool(*arguments: str | Path) -> None:
 
 def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def shared_out(name: str, whole: Path, folder: Path) -> None:
+    """The calibration of 8 shards merged, and of 2 workers, beside that of one run."""
+    model, data = SAMPLES / name / "model.onnx", SAMPLES / name / "calib"
+    parts = [folder / f"{name}.{number}" for number in range(1, 9)]
+    for number, part in enumerate(parts, 1):
+        qtool("calibrate", model, "--data", data, "--shard", f"{number}/8", "-o", part)
+    qtool("calibrate", "merge", *reversed(parts), "-o", folder / f"{name}.merged")
+    qtool("calibrate", model, "--data", data, "--workers", "2", "-o", folder / f"{name}.workers")
+    for made in ("merged", "workers"):
+        same = digest(folder / f"{name}.{made}") == digest(whole)
+        print(f"{name:18}{made:>20}{'identical' if same else 'DIFFERENT':>20}")
+
+
+def many_files(folder: Path, count: int = 100_000) -> None:
+    """From the command to the calibration file, 32 of so many samples chosen."""
+    data = folder / "many"
+    data.mkdir()
+    sample = np.zeros((1, 8, 8), np.float32)
+    for number in range(count):
+        sample[0, 0, 0] = number
+        np.save(data / f"{number:06}.npy", sample)
+    model = SAMPLES / "digits_cnn" / "model.onnx"
+    start = time.perf_counter()
+    qtool("calibrate", model, "--data", data, "--samples", "32", "-o", folder / "many.calib")
+    print(f"calibrate on 32 of {count:,} files: {time.perf_counter() - start:.1f} s in all")
 
 
 def main() -> None:
@@ -43,6 +73,8 @@ def main() -> None:
             same = "identical" if first == second else "DIFFERENT"
             through = "identical" if digest(third) == first else "DIFFERENT"
             print(f"{name:18}{same:>20}{through:>20}   {first}")
+            shared_out(name, statistics_file, folder)
+        many_files(folder)
     taken = []
     for _ in range(11):
         start = time.perf_counter()
