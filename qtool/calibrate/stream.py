@@ -109,7 +109,7 @@ class Stream:
         if known := known_sizes(self._model, self._inside, shapes):
             return known
         model, outputs = sizing(self._model, self._inside)
-        found = self._open(model).run(feeds)
+        found = self._open(model, eager=True).run(feeds)
         return {name: int(found[output]) for name, output in outputs.items()}
 
     def _open(self, model: ir.Model, *, eager: bool = False) -> Session:
