@@ -76,6 +76,11 @@ def serialize(model: ir.Model) -> bytes:
     return data
 
 
+def save_apart(model: ir.Model, path: Path) -> None:
+    """Write a model for the runtime alone, with large weights in a file beside it."""
+    ir.save(model, path, external_data="weights", size_threshold_bytes=1 << 16)
+
+
 def parse(data: bytes) -> ir.Model:
     """The model that `serialize` gave these bytes."""
     return _read(onnx.load_from_string(data))

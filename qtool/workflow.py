@@ -12,6 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qtool import model as models
+from qtool.apart import open_model
 from qtool.calibrate.file import Calibration
 from qtool.calibrate.merge import missing
 from qtool.calibrate.resume import Checkpoint
@@ -83,6 +84,7 @@ def open_job(path: Path, recipe: Recipe, target: Target, *, threads: int = 0) ->
     recipe.checked()
     loaded = models.load(path)
     original = Session(path, threads=threads)
+    original.close()  # it loads: that is known now, and its weights are not needed yet
     schemes = [parse_scheme(s) for s in recipe.schemes()]
     prepared = prepare(loaded, max((least_opset_of(s) for s in schemes), default=0))
     known = {(n.name or "", n.op_type) for m in (loaded, prepared) for n in m.graph.all_nodes()}
@@ -104,14 +106,16 @@ def _notes(loaded: ir.Model) -> tuple[str, ...]:
 
 def check_preparation(job: Job, feeds: Mapping[str, NDArray[Any]] | None) -> None:
     """Compare the transformed model with the original on `feeds`, or on a probe if that runs."""
-    after = Session(models.serialize(job.model), threads=job.threads)
-    if feeds is None:
-        feeds = probe(job.signature)
-        try:
-            job.original.run(feeds)
-        except QtoolError:
+    asked = probe(job.signature) if feeds is None else feeds
+    try:
+        before = job.original.run(asked)
+    except QtoolError:
+        if feeds is None:
             return
-    same_function(job.original, after, feeds, "preparing the model")
+        raise
+    job.original.close()  # one of the two at a time: each holds all weights
+    after = open_model(job.model, threads=job.threads)
+    same_function(before, after.run(asked), "preparing the model")
 
 
 def measure(

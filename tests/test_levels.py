@@ -21,6 +21,7 @@ LEVELS = {
     "qtool.numeric": 0,
     "qtool.children": 1,
     "qtool.cluster": 1,
+    "qtool.apart": 1,
     "qtool.external": 1,
     "qtool.impostor": 1,
     "qtool.maps": 1,
@@ -52,8 +53,8 @@ DOORS = {
     "typer": {"qtool.cli"},
     "rich": {"qtool.cli"},
     "onnx_ir": {
-        "qtool.external", "qtool.maps", "qtool.model", "qtool.ops", "qtool.plan", "qtool.calibrate",
-        "qtool.passes", "qtool.workflow", "qtool.inspect",
+        "qtool.apart", "qtool.external", "qtool.maps", "qtool.model", "qtool.ops", "qtool.plan",
+        "qtool.calibrate", "qtool.passes", "qtool.workflow", "qtool.inspect",
     },
 }  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from qtool import model as models
+from qtool.apart import open_model
 from qtool.calibrate.measuring import FETCHED, Measuring, known_sizes, measuring, sizing, small
 from qtool.errors import DataError
 from qtool.numeric.histogram import Histogram
@@ -113,11 +111,7 @@ class Stream:
         return {name: int(found[output]) for name, output in outputs.items()}
 
     def _open(self, model: ir.Model, *, eager: bool = False) -> Session:
-        with tempfile.TemporaryDirectory() as folder:
-            # From a file: the runtime would copy the bytes, and then hold weights three times over.
-            path = Path(folder) / "measuring.onnx"
-            path.write_bytes(models.serialize(model))
-            return Session(path, threads=self._threads, eager=eager)
+        return open_model(model, threads=self._threads, eager=eager)
 
     def _with_stretches(self, graph: Measuring, feeds: Feeds, shifts: Shifts) -> Feeds:
         if not graph.reduced:
