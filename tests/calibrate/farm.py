@@ -84,6 +84,7 @@ def started(*command: object, **options: Any) -> Iterator[subprocess.Popen[str]]
     """A process that ends with the block, and what it has started too."""
     pipe = subprocess.PIPE
     arguments = [str(each) for each in command]
+    options["env"] = {**os.environ, "PYTHONPATH": str(ROOT)}  # tests send functions of their own
     with subprocess.Popen(arguments, stderr=pipe, stdout=pipe, text=True, **options) as process:
         try:
             yield process

@@ -47,8 +47,9 @@ def killed(long: tuple[object, ...], output: Path, times: int, number: signal.Si
         if run.returncode == 0:  # too late: begin again
             continue
         times -= 1
-        if number == signal.SIGINT:
-            assert run.returncode == 130, said
+        # On a busy machine the signal may come while Python itself is still starting.
+        assert run.returncode in (-number, 128 + number), said
+        if run.returncode == 130:
             assert said.endswith("interrupted\n")
     with started(*long, "-o", output, "-f") as run:
         _, said = run.communicate()
