@@ -150,7 +150,6 @@ def measure(
         task = workers.task(*here, job.signature, job.recipe)
         measuring = partial(measure_spread, workers, task, data)
     span = shard.span(run.blocks)
-    job.original.close()  # it is asked again when there is something to compare it with
     found = measuring(span, step=step, checkpoint=kept, halfway=half.update)
     if half and shard == WHOLE and (advice := settled(half, found.histograms)):
         advise(advice)

@@ -56,7 +56,7 @@ class Run:
 class Calibration:
     """Histograms by tensor name, of the samples in the blocks that `covers` names.
 
-    `data` is the digest of what was fed (`qtool.data.fed.digest`), `fed` what it looked like.
+    `data` is the digest of what was fed (`qtool.data.fed.fingerprint`), `fed` what it looked like.
     """
 
     run: Run
@@ -72,7 +72,7 @@ class Calibration:
         return self.covers == ((0, self.run.blocks),)
 
     def save(self, path: Path, *, force: bool, note: str = "") -> None:
-        """Write the file, whole or not at all; `note` is kept with it and read by `read_note`."""
+        """Write the file, whole or not at all; `note` is kept and read by `load_with_note`."""
         arrays: dict[str, NDArray[Any]] = {}
         for index, histogram in enumerate(self.histograms.values()):
             arrays[f"{index}.bins"] = histogram.bins

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 from qtool.calibrate.file import Calibration, Run
 from qtool.calibrate.spans import gaps, union
-from qtool.data.fed import add_fingerprints
+from qtool.data.fed import add, add_fingerprints
 from qtool.errors import DataError
 from qtool.numeric.histogram import merged
 
@@ -38,8 +38,7 @@ def merge(parts: Sequence[Calibration], names: Sequence[str]) -> Calibration:
         ) from None
     fed = dict(first.fed)
     for part in parts[1:]:
-        for name, each in part.fed.items():
-            fed[name] = fed[name].merge(each) if name in fed else each
+        add(fed, part.fed)
     return replace(
         first,
         covers=covers,

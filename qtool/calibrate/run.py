@@ -19,7 +19,7 @@ from qtool.calibrate.stream import Stream
 from qtool.data.ahead import ahead
 from qtool.data.carry import Carry
 from qtool.data.dataset import Dataset
-from qtool.data.fed import Fed, Sample, fingerprint, note
+from qtool.data.fed import Fed, Sample, add, fingerprint, note
 from qtool.model import ONNX_VERSION
 from qtool.numeric.histogram import Histogram
 from qtool.numeric.tally import SHIFTS, Shifts, counted
@@ -146,8 +146,7 @@ class _Done:
     def add(self, batch: _Batch) -> None:
         self.samples += len(batch.shifts)
         self.hashes += sum(batch.hashes)
-        for name, fed in batch.fed.items():
-            self.fed[name] = self.fed[name].merge(fed) if name in self.fed else fed
+        add(self.fed, batch.fed)
         if batch.ends is not None:
             self.covers = union([*self.covers, (batch.ends, batch.ends + 1)])
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from qtool.numeric.histogram import Histogram
+from qtool.numeric.ranges import quantile
 
 SHARE = 0.9999  # of the values: the extremes themselves grow for ever
 STILL = 0.05  # of a range's width
@@ -35,11 +34,6 @@ def _moved(half: Histogram, whole: Histogram) -> float:
 
 
 def _range(histogram: Histogram) -> tuple[float, float]:
-    values, counts = histogram.sorted
-    below = np.cumsum(counts)
     tail = (1 - SHARE) / 2
-    low, high = (
-        values[min(int(np.searchsorted(below, share * below[-1])), len(values) - 1)]
-        for share in (tail, 1 - tail)
-    )
-    return min(float(low), 0.0), max(float(high), 0.0)
+    low, high = (quantile(*histogram.sorted, share) for share in (tail, 1 - tail))
+    return min(low, 0.0), max(high, 0.0)

@@ -62,10 +62,8 @@ class Stream:
         try:
             for name in self._fed:
                 self._see(name, feeds[name], shifts)
-            if not self._inside and not self._made:
-                return {
-                    name: feeds[name] for name in self._kept
-                }  # the runtime refuses to run for nothing
+            if not self._inside and not self._made:  # the runtime refuses to run for nothing
+                return {name: feeds[name] for name in self._kept}
             graph, session = self._ready(feeds)
             results = session.run(self._with_stretches(graph, feeds, shifts))
             for name in graph.fetched:

@@ -107,8 +107,8 @@ def quantize(
     if used is not None:
         job.signature.without(used.states).check_batches(batch_size, len(used))
         o.note_few(used)
-    if used is not None and not dry_run:
-        check_output(output, force=force, inputs=used.paths())
+        if not dry_run:
+            check_output(output, force=force, inputs=used.paths())
     if dry_run:
         show.plan(workflow.dry_run(job), job)
         return

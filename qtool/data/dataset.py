@@ -63,8 +63,8 @@ class Dataset:
 
         It depends on neither names nor places, and on the order only where states are carried.
         """
-        total, blocks = 0, self.blocks(1)
-        for block in blocks:
+        total = 0
+        for block in self.blocks(1):
             last = 0
             for batch in self.batches(1, [block]):
                 (last,) = self.hashes(batch, last)

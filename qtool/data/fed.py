@@ -70,9 +70,13 @@ def watch(batches: Iterable[Sample], fed: dict[str, Fed]) -> Iterator[Sample]:
 
 def note(batch: Sample, fed: dict[str, Fed]) -> None:
     """Adds a batch to what has been fed so far."""
-    for name, array in batch.items():
-        now = Fed.of(array)
-        fed[name] = fed[name].merge(now) if name in fed else now
+    add(fed, {name: Fed.of(array) for name, array in batch.items()})
+
+
+def add(fed: dict[str, Fed], more: Mapping[str, Fed]) -> None:
+    """Adds what was fed elsewhere to what has been fed so far."""
+    for name, each in more.items():
+        fed[name] = fed[name].merge(each) if name in fed else each
 
 
 def digests(batch: Sample) -> list[int]:

@@ -35,15 +35,15 @@ def percentile(histogram: Histogram, kind: IntType, symmetric: bool) -> Range:
         return 0.0, 0.0
     values, counts = histogram.sorted
     if symmetric:
-        high = _quantile(np.abs(values), counts, PERCENTILE / 100)
+        high = quantile(np.abs(values), counts, PERCENTILE / 100)
         return -high, high
     tail = (1 - PERCENTILE / 100) / 2
-    low = _quantile(values, counts, tail)
-    high = _quantile(values, counts, 1 - tail)
+    low = quantile(values, counts, tail)
+    high = quantile(values, counts, 1 - tail)
     return max(low, histogram.low), min(high, histogram.high)
 
 
-def _quantile(values: NDArray[np.float64], counts: NDArray[np.int64], share: float) -> float:
+def quantile(values: NDArray[np.float64], counts: NDArray[np.int64], share: float) -> float:
     """The least value with at least `share` of all values at or below it."""
     order = np.argsort(values, kind="stable")
     below = np.cumsum(counts[order])
