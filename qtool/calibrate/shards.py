@@ -19,8 +19,7 @@ from qtool.calibrate.merge import difference
 from qtool.calibrate.run import measure, run_of
 from qtool.calibrate.spans import Span
 from qtool.data import Dataset, Declaration, open_dataset
-from qtool.data.files import MIRRORS
-from qtool.data.remote import located
+from qtool.data.remote import located, release
 from qtool.errors import DataError
 from qtool.signature import Signature
 
@@ -88,12 +87,10 @@ def _opened(task: Task) -> tuple[ir.Model, Dataset]:
 
 
 def _open_both(task: Task) -> tuple[ir.Model, Dataset]:
-    known = len(MIRRORS)
     place = located(task.place)
     every = open_dataset(place, task.signature, task.declaration, on_bad_file=task.on_bad_file)
     data = every.choose(task.samples, task.seed)
-    for made in MIRRORS[known:]:  # a worker may live long, and see many runs
-        weakref.finalize(data, made.discard)
+    weakref.finalize(data, release, place)  # a worker may live long, and see many runs
     model = models.parse(task.model)
     # The model was sent; read and written again, its bytes need not be the same.
     here = replace(run_of(model, data, task.run.batch_size), model=task.run.model)

@@ -34,9 +34,6 @@ class Mirror(Protocol):
     def remove(self) -> None:
         """Removes the folder."""
 
-    def discard(self) -> None:
-        """Removes it all, before the process ends; nothing in it is opened again."""
-
 
 MIRRORS: list[Mirror] = []  # see qtool.data.remote
 

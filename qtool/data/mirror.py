@@ -12,7 +12,6 @@ import os
 import posixpath
 import re
 import secrets
-import shutil
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -61,11 +60,6 @@ class Stubs:
         """The text with the URL in place of the temporary folder."""
         above = self._url.rpartition("/")[0]
         return text.replace(str(self.folder), self._url).replace(str(self._base), above)
-
-    def discard(self) -> None:
-        """Removes it all, before the process ends; nothing in it is opened again."""
-        shutil.rmtree(self._base, ignore_errors=True)
-        self._stubs.clear()
 
     def add(self, relative: str, name: str, info: Mapping[str, Any]) -> Path:
         """A stub of a file in the folder, which is called `name` there; its path.
