@@ -38,7 +38,7 @@ def run_of(model: ir.Model, data: Dataset, batch_size: int) -> Run:
         batch_size=batch_size,
         blocks=len(data.blocks(batch_size)),
         counted=counted(len(data)),
-        declared=data.declaration.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        declared=data.declaration.feeding(),
         versions={
             "qtool": qtool.__version__,
             "numpy": np.__version__,

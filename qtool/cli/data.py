@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,7 +52,7 @@ def data(
     for _ in watch(chosen.batches(1), fed):
         pass
     lines = [chosen.describe(fed), *_taken(signature), *_declared(chosen)]
-    lines += [*_labels(chosen), *_examples(chosen)]
+    lines += [*_labels(chosen), *_beside(chosen), *_examples(chosen)]
     for line in lines:
         out.print(_safe(line))
     for note in advice(chosen, signature, fed):
@@ -87,7 +87,7 @@ def _taken(signature: Signature) -> list[str]:
 
 def _declared(dataset: Dataset) -> list[str]:
     """The keys of qtool.toml that made the samples what they are, as they stand there."""
-    from qtool.data.declaration import toml_key
+    from qtool.data.declaration import JUDGED, toml_key
 
     lines = []
     if carry := dataset.declaration.carry:
@@ -100,15 +100,29 @@ def _declared(dataset: Dataset) -> list[str]:
         lines.append(f"sequences: {len(sizes)}, of {of} samples")
     for name in dataset.columns:
         keys = dataset.declaration.input(name).model_dump(by_alias=True, exclude_unset=True)
-        items = [f"{key} = {json.dumps(v, ensure_ascii=False)}" for key, v in keys.items()]
-        lines += _wrapped(f"declared for {name}:", items) if items else []
+        lines += _wrapped(f"declared for {name}:", _pairs(keys)) if keys else []
+    judged = dataset.declaration.model_dump(include=set(JUDGED), exclude_unset=True)
+    boxes = judged.pop("detections", {})
+    lines += _wrapped("declared for compare:", _pairs(judged)) if judged else []
+    lines += _wrapped("declared for detections:", _pairs(boxes)) if boxes else []
     return lines
+
+
+def _pairs(table: Mapping[str, Any]) -> list[str]:
+    return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()]
 
 
 def _labels(dataset: Dataset) -> list[str]:
     labels = dataset.labels
     if labels is None:
-        return ["no labels"]
+        beside = dataset.pairs is not None or dataset.annotations is not None
+        return [] if beside or dataset.declaration.next_token else ["no labels"]
+    if labels.ndim > 1 and labels.dtype.kind == "i":
+        scored = labels[labels >= 0]
+        spread = f"classes {scored.min()} … {scored.max()}" if scored.size else "no classes"
+        out = labels.size - scored.size
+        less = f", {out} of {labels.size} places left out" if out else ""
+        return [f"labels: {labels.dtype} {labels.shape[1:]}, {spread}{less}"]
     if labels.ndim > 1:
         spread = f"range {labels.min():.4g} … {labels.max():.4g}"
         return [f"labels: {labels.dtype} {labels.shape[1:]}, {spread}"]
@@ -123,6 +137,25 @@ def _labels(dataset: Dataset) -> list[str]:
     of = f" of {known}" if known > len(counts) else ""
     plural = "class" if known <= len(counts) == 1 else "classes"
     return _wrapped(f"labels: {len(counts)}{of} {plural}:", shown + more)
+
+
+def _beside(dataset: Dataset) -> list[str]:
+    """What pairs.csv and annotations.json say of these samples."""
+    lines = []
+    if (pairs := dataset.pairs) is not None:
+        count, every = len(pairs.scores), len(pairs.scores) + pairs.left_out
+        of = f" of {every}" if pairs.left_out else ""
+        spread = f", scores {pairs.scores.min():.4g} … {pairs.scores.max():.4g}" if count else ""
+        left = ", the others are of samples that were not chosen" if pairs.left_out else ""
+        lines.append(f"pairs: {count}{of}{spread}{left}")
+    if (truth := dataset.annotations) is not None:
+        counts = len(truth.images), len(truth.categories), int(truth.boxes.sum())
+        kinds = (("image", "images"), ("category", "categories"), ("box", "boxes"))
+        told = (
+            f"{n} {one if n == 1 else more}" for n, (one, more) in zip(counts, kinds, strict=True)
+        )
+        lines.append(f"annotations: {', '.join(told)}")
+    return lines
 
 
 def _class(dataset: Dataset, label: int) -> str:
@@ -172,7 +205,7 @@ def _numbers(array: NDArray[Any], width: int) -> str:
     """The first values, as many as fit."""
     first = [
         f"{value:.4g}"
-        if isinstance(value, int | float)
+        if isinstance(value, float)
         else json.dumps(value, default=str, ensure_ascii=False)
         for value in array.reshape(-1)[:VALUES].tolist()
     ]

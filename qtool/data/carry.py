@@ -43,7 +43,8 @@ class Carry:
 
     def keep(self, results: Mapping[str, Any]) -> None:
         """Take the states for the next run from the results of this one, by output name."""
-        self._states = {name: results[output] for output, name in self._mapping.items()}
+        if self._mapping:
+            self._states = {name: results[output] for output, name in self._mapping.items()}
 
 
 def carried(

@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qtool.data.annotations import Annotations
+from qtool.data.beside import Beside
 from qtool.data.column import Column, Lazy
 from qtool.data.declaration import Declaration
 from qtool.data.fed import Fed, Sample, chained, digests, fingerprint, watch
 from qtool.data.files import File, printable, raise_all
 from qtool.data.labels import Labels, as_labels
+from qtool.data.pairs import Pairs
 from qtool.data.prepare import Prepare
 from qtool.data.sequences import disordered, gathered, runs, shared
 from qtool.errors import DataError, UsageError
@@ -38,6 +41,7 @@ class Dataset:
     seed: int | None = None  # of the choice
     skipped: tuple[str, ...] = ()  # names of bad samples left out, with on_bad_file="skip"
     states: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)  # zeros, carried
+    beside: Beside | None = field(default=None, repr=False)
 
     @property
     def names(self) -> Sequence[str]:
@@ -51,11 +55,21 @@ class Dataset:
 
     @cached_property
     def labels(self) -> NDArray[Any] | None:
-        """int64 (n,) class indices, float64 (n,) or float (n, …), as `names`; else DataError."""
+        """int64 (n,) or (n, …) classes, float64 (n,), float (n, …), as `names`; else DataError."""
         if self.label_source is None:
             return None
         column = self.label_source.column
         return as_labels([column.read(i) for i in range(len(self))], column.names)
+
+    @cached_property
+    def pairs(self) -> Pairs | None:
+        """What pairs.csv says of these samples; read when it is asked for, then maybe DataError."""
+        return self.beside.pairs() if self.beside else None
+
+    @cached_property
+    def annotations(self) -> Annotations | None:
+        """The image that each sample is in annotations.json; read, and refused, as `pairs`."""
+        return self.beside.annotations() if self.beside else None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -107,6 +121,7 @@ class Dataset:
                 last = file
         if self.label_source and self.label_source.file:
             yield self.label_source.file.path
+        yield from (file.path for file in (self.beside.files.values() if self.beside else ()))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -147,7 +162,8 @@ class Dataset:
         labels = self.label_source
         if labels:
             labels = replace(labels, column=labels.column.take(rows))
-        return replace(self, columns=columns, label_source=labels)
+        beside = self.beside and self.beside.take(rows)
+        return replace(self, columns=columns, label_source=labels, beside=beside)
 
     @cached_property
     def sequences(self) -> Sequence[range]:

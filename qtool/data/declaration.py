@@ -17,16 +17,22 @@ from pydantic import (
     PositiveInt,
     PrivateAttr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
+from qtool.data.detections import DetectionDeclaration, Name
 from qtool.data.files import File, printable, raise_all, repeated
 from qtool.errors import DataError, did_you_mean
 
 Layout = Annotated[str, Field(pattern=r"^N[A-Z]+$")]
 Size = Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
+Range = Annotated[list[FiniteFloat], Field(min_length=2, max_length=2)]
 PerChannel = FiniteFloat | Annotated[list[FiniteFloat], Field(min_length=1)]
+
+# Keys of a `[data]` table that `compare` alone heeds: nothing that is fed depends on them.
+JUDGED = frozenset({"next_token", "mask", "target_range", "detections"})
 
 
 class InputDeclaration(BaseModel):
@@ -90,7 +96,25 @@ class Declaration(BaseModel):
     delimiter: Literal[",", ";", "\t", "|", ":", " "] | None = None
     carry: dict[str, str] = Field(default_factory=dict)  # output of a run -> input of the next
     inputs: dict[str, InputDeclaration] = Field(default_factory=dict)
+    next_token: Name | None = None  # input of a language model whose next token the logits are for
+    mask: Name | None = None  # input that is 0 where `next_token` holds nothing to be scored
+    target_range: Range | None = None  # the least and the greatest value that float targets can be
+    detections: DetectionDeclaration = DetectionDeclaration()
     _folder: Path = PrivateAttr(default=Path())
+
+    @field_validator("mask")
+    @classmethod
+    def _masks(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("next_token", "") is None:
+            raise ValueError("it says which places of  next_token  count, and there is none")
+        return value
+
+    @field_validator("target_range")
+    @classmethod
+    def _rises(cls, value: list[float] | None) -> list[float] | None:
+        if value is not None and value[0] >= value[1]:
+            raise ValueError("the first number must be less than the second")
+        return value
 
     def input(self, name: str) -> InputDeclaration:
         return self.inputs.get(name, InputDeclaration())
@@ -98,6 +122,12 @@ class Declaration(BaseModel):
     def source(self, name: str) -> str:
         """The array, file stem or folder that feeds the input: its own name where not declared."""
         return self.input(name).source or name
+
+    def feeding(self) -> dict[str, Any]:
+        """The table as plain values, with what makes the samples what they are, and no defaults."""
+        return self.model_dump(
+            mode="json", by_alias=True, exclude_defaults=True, exclude=set(JUDGED)
+        )
 
     def within(self, folder: Path) -> Declaration:
         """The same table, with the paths in it relative to `folder`; else they are to the cwd."""
@@ -130,21 +160,28 @@ def parse_declaration(table: Mapping[str, Any], folder: Path) -> Declaration:
         messages: dict[tuple[str, ...], list[Any]] = {}
         for problem in error.errors():
             # A union reports once for each of its members, with the member's name as a last part.
-            location = tuple(str(part) for part in problem["loc"][:3])
+            location = tuple(map(str, problem["loc"][: _DEPTHS.get(problem["loc"][0], 1)]))
             messages.setdefault(location, []).append(problem)
         raise_all([_problem(*item) for item in messages.items()], len(messages))
         raise
     return declaration.within(folder)
 
 
+# A table inside -> how many parts of a problem's place say which key it is.
+_DEPTHS: dict[int | str, int] = {"inputs": 3, "carry": 2, "detections": 2}
+
+
 def _problem(location: tuple[str, ...], problems: list[Any]) -> DataError:
-    within = len(location) == 3 or (problems[0]["type"] == "value_error" and len(location) == 2)
-    name = printable(location[1]) if within else ""
-    inner = "[data.carry]" if location[0] == "carry" and len(location) > 1 else "[data]"
-    table = f"[data.inputs.{name}]" if within else inner
+    table = "[data]"
+    model: type[BaseModel] = Declaration
+    whole = problems[0]["type"] == "value_error"  # its keys do not agree
+    if location[0] == "inputs" and (len(location) == 3 or (whole and len(location) == 2)):
+        table, model = f"[data.inputs.{printable(location[1])}]", InputDeclaration
+    elif location[0] in _DEPTHS and location[0] != "inputs" and len(location) == 2:
+        table, model = f"[data.{location[0]}]", DetectionDeclaration
     key = printable(location[-1])
     if problems[0]["type"] == "extra_forbidden":
-        fields = (InputDeclaration if within else Declaration).model_fields.items()
+        fields = model.model_fields.items()
         known = [field.alias or field_name for field_name, field in fields]
         fix = did_you_mean(key, known) or f"known keys: {', '.join(known)}"
         return DataError(f'unknown key "{key}" under {table} of qtool.toml', fix=fix)

@@ -188,7 +188,7 @@ def first_readable(files: Sequence[File], probe: Callable[[File], T]) -> tuple[F
     raise errors[0]
 
 
-def raise_all(problems: Sequence[DataError], total: int) -> None:
+def raise_all(problems: Sequence[DataError], total: int, kind: str = "samples") -> None:
     """Raises what was found as one DataError: five in full, then how many more. None: returns."""
     if not problems:
         return
@@ -197,5 +197,5 @@ def raise_all(problems: Sequence[DataError], total: int) -> None:
     lines = [f"{p.what}: {p.why}" if p.why else p.what for p in problems[:SHOWN]]
     if len(problems) > SHOWN:
         lines.append(f"and {len(problems) - SHOWN} more")
-    what = f"{len(problems)} of {total} samples cannot be used"
+    what = f"{len(problems)} of {total} {kind} cannot be used"
     raise DataError(what, "\n".join(lines), problems[0].fix)

@@ -20,6 +20,9 @@ from qtool.errors import DataError
 
 FILES = ("labels.csv", "labels.npy")
 
+# Kind of the first label's dtype -> those that may stand beside it in arrays, and their name.
+_ARRAYS = {"f": ("f", "floats"), "i": ("iu", "integers"), "u": ("iu", "integers")}
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -37,23 +40,33 @@ class Labels:
 
 
 def as_labels(values: Sequence[NDArray[Any]], names: Sequence[str]) -> NDArray[Any]:
-    """int64 (n,) for class indices, float64 (n,) for regression, or what floats of one shape are.
+    """int64 (n,) for class indices, float64 (n,) for regression, or arrays of one shape.
 
-    Targets of more than one number each become float32 (n, …), float64 where any is. DataError
-    where it is nothing of all this.
+    Floats of more than one number each are targets: float32 (n, …), float64 where any is. Integers
+    are the class at each place (a token, a pixel): int64 (n, …), where a negative one, such as
+    PyTorch's -100, leaves its place out of the score. DataError where it is nothing of all this.
     """
-    arrays = len(values) > 0 and values[0].size > 1 and values[0].dtype.kind == "f"
-    kinds, shape = ("f", values[0].shape) if arrays else ("biuf", None)
+    kind = values[0].dtype.kind if len(values) > 0 and values[0].size > 1 else ""
+    kinds, word = _ARRAYS.get(kind, ("biuf", ""))
+    shape = values[0].shape if word else None
     for value, name in zip(values, names, strict=True):
-        fits = value.shape == shape if arrays else value.size == 1
-        if not fits or value.dtype.kind not in kinds or not np.isfinite(value).all():
+        fits = value.shape == shape if word else value.size == 1
+        why = ""
+        if not fits or value.dtype.kind not in kinds:
             why = f"got {value.dtype} {value.shape}; a label is one class index or one number"
-            if arrays:
-                why = f"got {value.dtype} {value.shape}; the first label is of floats {shape}"
-            fix = "store one number each, or finite floats of one shape"
+            if word:
+                why = f"got {value.dtype} {value.shape}; the first label is of {word} {shape}"
+        elif not np.isfinite(value).all():
+            why = "it holds NaN or infinity"
+        elif value.dtype.kind == "u" and value.max() > np.iinfo(np.int64).max:  # it would wrap
+            why = f"it holds {value.max()}, which is beyond int64"
+        if why:
+            fix = "store one number each, or finite floats or integers of one shape"
             raise DataError(f"the label of {name} cannot be used", why, fix)
-    if arrays:
+    if kinds == "f":
         return np.stack(values, dtype=np.result_type(np.float32, *{v.dtype for v in values}))
+    if word:
+        return np.stack(values, dtype=np.int64)
     array = np.array([value.reshape(()) for value in values])
     return array.astype(np.float64 if array.dtype.kind == "f" else np.int64)
 

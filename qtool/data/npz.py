@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,5 +96,12 @@ class Rows:
         if self._stream is None or self._owner != os.getpid():
             self._owner = os.getpid()
             # Closed with this object: a context would close it after one row.
-            self._stream = zipfile.ZipFile(self.file.path).open(f"{self.key}.npy")  # noqa: SIM115
+            archive = zipfile.ZipFile(self.file.path)
+            self._stream = archive.open(f"{self.key}.npy")
+            weakref.finalize(self, _close, self._stream, archive)
         return self._stream
+
+
+def _close(stream: IO[bytes], archive: zipfile.ZipFile) -> None:
+    stream.close()
+    archive.close()

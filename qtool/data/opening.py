@@ -10,11 +10,13 @@ import numpy as np
 
 from qtool.data.arrays import open_npy, open_npz
 from qtool.data.audio import open_wav
+from qtool.data.beside import FILES as BESIDE
+from qtool.data.beside import Beside, check_judged
 from qtool.data.carry import first_states
 from qtool.data.column import Column, Found, Lazy, Reader, Request
 from qtool.data.csv_rows import open_csv
 from qtool.data.dataset import Dataset
-from qtool.data.declaration import Declaration, find_declaration
+from qtool.data.declaration import JUDGED, Declaration, find_declaration
 from qtool.data.files import SKIP, File, list_files, listed, printable, raise_all, repeated
 from qtool.data.images import SUFFIXES, open_images
 from qtool.data.jsonl import open_jsonl
@@ -67,7 +69,9 @@ def open_dataset(
     states = first_states(signature, declaration.carry, declaration.inputs)
     signature = signature.without(states)
     _check_inputs(signature.inputs, declaration)
-    files, label_files = _list(path, signature.inputs, declaration)
+    check_judged(signature, declaration)
+    files, aside = _list(path, signature.inputs, declaration)
+    label_files = [file for file in aside if file.name in FILES]
     if on_bad_file == "error":
         bad = [file for file in files if file.problem]
         problems = [DataError(f"cannot read {printable(f.path)}", f.problem, SKIP) for f in bad]
@@ -101,6 +105,7 @@ def open_dataset(
         found[0].unit,
         total=len(first.names),
         states=states,
+        beside=Beside.of(aside, first, requests[0].prefix),
     )
     if declaration.carry:
         dataset = dataset.in_sequences()
@@ -149,7 +154,7 @@ def _check_keys(
 ) -> None:
     """Refuses what the readers of these formats do not heed, and inputs that they cannot feed."""
     heeded = frozenset[str]().union(*(READERS[name].set_keys for name in formats))
-    if unused := declaration.model_fields_set - {"samples", "carry", "inputs"} - heeded:
+    if unused := declaration.model_fields_set - {"samples", "carry", "inputs"} - JUDGED - heeded:
         why = f"{requests[0].where} holds {' and '.join(dict.fromkeys(formats))} files"
         raise DataError(f'"{min(unused)}" under [data] means nothing here', why, "take it away")
     for request, name in zip(requests, formats, strict=True):
@@ -173,26 +178,27 @@ def _check_keys(
 def _list(
     path: Path, inputs: Sequence[TensorSpec], declaration: Declaration
 ) -> tuple[tuple[File, ...], tuple[File, ...]]:
-    """The files that may hold samples, and those that hold labels."""
+    """The files that may hold samples, and those that say what to judge them by."""
     suffixes = frozenset[str]().union(*(reader.suffixes for reader in READERS.values()))
     rows = frozenset[str]().union(*(r.suffixes for r in READERS.values() if r.rows))
-    files, others = list_files(path, suffixes)
+    files, others = list_files(path, suffixes | {".json"})
     sources = {declaration.source(spec.name) for spec in inputs}
-    labels = tuple(f for f in files if f.name in FILES and f.key() not in sources and path.is_dir())
+    known = {*FILES, *BESIDE} if path.is_dir() else ()
+    aside = tuple(file for file in files if file.name in known and file.key() not in sources)
     # A README.txt is no data, unless texts are; these may also be a column, and it the vocabulary.
     texts = any(declared.is_text for declared in declaration.inputs.values())
     lines = READERS["text"].suffixes
     wanted = rows | lines if texts else suffixes - lines
-    rest = tuple(file for file in files if file not in labels and file.suffix in wanted)
+    rest = tuple(file for file in files if file not in aside and file.suffix in wanted)
     if texts and any(file.suffix in rows for file in rest):
         rest = tuple(f for f in rest if f.suffix not in lines or f.path.name == "texts.txt")
     if rest:
-        return rest, labels
-    seen = sorted(others | {file.suffix for file in files if file not in labels})
-    if labels and not seen:
+        return rest, aside
+    seen = sorted(others | {file.suffix for file in files if file not in aside})
+    if aside and not seen:
         raise DataError(
             f"no samples in {printable(path)}",
-            f"it holds only {labels[0].name}, and nothing that these labels are for",
+            f"it holds only {listed(f.name for f in aside)}, and nothing that this is for",
             "put the samples beside it; where its own rows are the samples, give its path as the "
             "data, or another name",
         )

@@ -164,11 +164,47 @@ def test_targets_of_different_shapes_or_without_numbers(tmp_path: Path) -> None:
     for wrong in ([1.5, 2, 3], [[1.5, 2]], [1, 2], [1.5, np.inf], 1.5):
         with pytest.raises(DataError, match="label of b"):
             of([1.5, 2], wrong)
-    for odd in ([1, 0], [True, False], [], ["x"]):  # one-hot rows name no class
+    for odd in ([True, False], [], ["x"], [["x", "y"]]):
         with pytest.raises(DataError, match="label of a"):
             of(odd, odd)
     with pytest.raises(DataError, match="label of b"):
         of(1.5, [1.5, 2])
+
+
+@pytest.mark.parametrize("stored", ["int8", "int32", "uint16", "int64", "uint64"])
+def test_npy_of_the_class_at_each_place(tmp_path: Path, stored: str) -> None:
+    save_named(tmp_path, "a", "b", "c")
+    places = np.arange(3 * 2 * 5).reshape(3, 2, 5).astype(stored)
+    if stored.startswith("i"):
+        places[1, 0] = -100
+    save_arrays(tmp_path, {"labels": places})
+    data = open_dataset(tmp_path, X)
+    assert data.labels is not None and data.labels.dtype == np.int64
+    np.testing.assert_array_equal(data.labels, places.astype(np.int64))
+    chosen = data.choose(2, 0)
+    assert chosen.labels is not None and chosen.labels.shape == (2, 2, 5)
+
+
+def test_arrays_of_classes_and_what_does_not_stand_beside_them() -> None:
+    def of(*values: Any) -> Any:
+        return as_labels(values, ("a", "b"))
+
+    mixed = of(np.array([1, 2], np.uint8), np.array([-1, 3], np.int32))
+    assert mixed.dtype == np.int64 and mixed.tolist() == [[1, 2], [-1, 3]]
+    assert of(np.array([7]), np.array([[8]])).tolist() == [7, 8]
+    first = np.array([1, 2])
+    for wrong in ([1, 2, 3], [[1, 2]], [1.0, 2.0], [True, False], 3):
+        with pytest.raises(DataError, match="label of b") as caught:
+            of(first, np.array(wrong))
+        assert caught.value.why.endswith("; the first label is of integers (2,)")
+    large = np.array([1, 2**63], np.uint64)
+    for first_label in (first, large):
+        with pytest.raises(DataError) as caught:
+            of(first_label, large)
+        assert caught.value.why == "it holds 9223372036854775808, which is beyond int64"
+    with pytest.raises(DataError) as caught:
+        of(np.array([1.5, 2.5]), np.array([np.nan, 1]))
+    assert caught.value.why == "it holds NaN or infinity"
 
 
 def test_npy_beside_unpadded_numbers_is_in_doubt(tmp_path: Path) -> None:
