@@ -1,125 +1,24 @@
-"""How far a candidate's numbers are from a reference's, and how well either meets the labels.
+"""How well predictions meet the labels, and how far two models' predictions are apart.
 
-Two families. `Errors` streams over pairs of arrays of any shape and keeps only float64 sums. The
-scores by label take the samples on the *last* axis and reduce it, so that one call scores one run
-or a whole block of bootstrap resamples.
+The scores by label take the samples on the *last* axis and reduce it. For resamples of the
+bootstrap they take `counts` as well, (resamples, n): how often each of n samples occurs in each.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qtool.numeric.distances import Errors as Errors
+from qtool.numeric.distances import total
+
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
-CHUNK = 1 << 20
-"""Elements that are widened to float64 at a time: 8 MB, however large an output is."""
-
 SMALLEST_PROBABILITY = 1e-7
 """A step of float32 at 1. A quantized softmax gives exact zeros, and KL would be infinite."""
-
-
-@dataclass(frozen=True)
-class Errors:
-    """Sums of a reference, a candidate and their difference, in float64; `add` and `merge` grow it.
-
-    Elements where the reference is not finite are left out and counted in `skipped`. Where only
-    the candidate is not finite (counted in `nonfinite`) no finite error is right: the SQNR is
-    -inf, the absolute errors are inf and the cosine is NaN.
-    """
-
-    count: int = 0
-    reference_power: float = 0.0
-    candidate_power: float = 0.0
-    error_power: float = 0.0
-    dot: float = 0.0
-    error_sum: float = 0.0
-    largest: float = 0.0
-    nonfinite: int = 0
-    skipped: int = 0
-
-    def add(self, reference: Array, candidate: Array) -> Errors:
-        """These sums and those of one more pair of arrays of equal shape (else ValueError)."""
-        if reference.shape != candidate.shape:
-            raise ValueError(f"shapes differ: {reference.shape} and {candidate.shape}")
-        total, left, right = self, reference.reshape(-1), candidate.reshape(-1)
-        for start in range(0, left.size, CHUNK):
-            part = slice(start, start + CHUNK)
-            total = total.merge(_sums(left[part], right[part]))
-        return total
-
-    def merge(self, other: Errors) -> Errors:
-        """The sums over both."""
-        both = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
-        return Errors(**both | {"largest": max(self.largest, other.largest)})
-
-    @property
-    def identical(self) -> bool:
-        """Equal wherever the reference is finite."""
-        return self.largest == 0 and self.nonfinite == 0
-
-    @property
-    def sqnr_db(self) -> float:
-        """Signal over quantization noise in dB; inf when equal, -inf when nothing is left."""
-        # SQNR = 10 log10(sum r^2 / sum (r - c)^2)
-        if self.nonfinite:
-            return -math.inf
-        if self.error_power == 0:
-            return math.inf
-        if self.reference_power == 0:
-            return -math.inf
-        return 10 * (math.log10(self.reference_power) - math.log10(self.error_power))
-
-    @property
-    def cosine(self) -> float:
-        """Cosine of the angle between both as vectors; two zero vectors point the same way."""
-        # cos = r.c / (|r| |c|)
-        if self.nonfinite:
-            return math.nan
-        if self.reference_power == 0 or self.candidate_power == 0:
-            return float(self.reference_power == self.candidate_power)
-        norms = math.sqrt(self.reference_power) * math.sqrt(self.candidate_power)
-        return min(1.0, max(-1.0, self.dot / norms))
-
-    @property
-    def max_abs_error(self) -> float:
-        """The largest |r - c|, in the output's own unit."""
-        return math.inf if self.nonfinite else self.largest
-
-    @property
-    def mean_abs_error(self) -> float:
-        """The mean |r - c|, in the output's own unit."""
-        return math.inf if self.nonfinite else self.error_sum / max(self.count, 1)
-
-
-def _sums(reference: Array, candidate: Array) -> Errors:
-    """The sums of one flat chunk."""
-    r, c = reference.astype(np.float64), candidate.astype(np.float64)
-    wanted, usable = np.isfinite(r), np.isfinite(c)
-    both = wanted & usable
-    skipped = r.size - int(wanted.sum())
-    nonfinite = int((wanted & ~usable).sum())
-    if skipped or nonfinite:
-        r, c = r[both], c[both]
-    with np.errstate(over="ignore", under="ignore"):  # squares of float64 beyond 1e154
-        error = r - c
-        size = np.abs(error)
-        return Errors(
-            count=r.size,
-            reference_power=float(np.sum(r * r)),
-            candidate_power=float(np.sum(c * c)),
-            error_power=float(np.sum(error * error)),
-            dot=float(np.sum(r * c)),
-            error_sum=float(np.sum(size)),
-            largest=float(np.max(size, initial=0.0)),
-            nonfinite=nonfinite,
-            skipped=skipped,
-        )
 
 
 def sqnr_db(reference: Array, candidate: Array) -> float:
@@ -163,35 +62,42 @@ def top1_agreement(reference: Array, candidate: Array) -> float:
     return float((best_classes(reference, 1) == best_classes(candidate, 1)).mean())
 
 
-def mean(values: Array) -> Floats:
-    """The mean over the last axis, in float64: the score made of hits."""
-    return np.asarray(np.mean(values, axis=-1, dtype=np.float64))
+def mean(values: Array, counts: Array | None = None) -> Floats:
+    """The mean over samples, as for `total`: the score made of hits."""
+    if counts is None:
+        return np.asarray(np.mean(values, axis=-1, dtype=np.float64))
+    return np.asarray(total(values, counts) / counts.sum(axis=-1))
 
 
-def f1_macro(labels: NDArray[np.int64], predictions: NDArray[np.int64]) -> Floats:
-    """F1 averaged over the classes met in either, (..., n) twice -> (...); classes from 0 on."""
-    shape, n = labels.shape[:-1], labels.shape[-1]
-    truth, guess = labels.reshape(-1, n), predictions.reshape(-1, n)
-    classes = int(max(truth.max(), guess.max())) + 1
-    start = (
-        np.arange(len(truth))[:, None] * classes
-    )  # one counter per row and class, in one bincount
+def f1_macro(
+    labels: NDArray[np.int64], predictions: NDArray[np.int64], counts: Array | None = None
+) -> Floats:
+    """F1 averaged over the classes met in either, (n,) twice; classes from 0 on.
 
-    def count(which: NDArray[np.int64]) -> Floats:
-        counted = np.bincount(which.ravel(), minlength=len(truth) * classes)
-        return counted.reshape(-1, classes).astype(np.float64)
-
+    `counts` (..., n) says how often each sample occurs: one number for each row.
+    """
+    times = np.ones(len(labels)) if counts is None else counts
+    classes = int(max(labels.max(), predictions.max())) + 1
     # F1 = 2 TP / (2 TP + FP + FN) = 2 TP / (labelled + predicted)
-    hits = count((truth + start)[truth == guess])
-    met = count(truth + start) + count(guess + start)
+    hits = _by_class(labels, times * (labels == predictions), classes)
+    met = _by_class(labels, times, classes) + _by_class(predictions, times, classes)
     f1 = 2 * hits / np.maximum(met, 1)
-    return np.asarray(f1.sum(axis=-1) / (met > 0).sum(axis=-1)).reshape(shape)
+    return np.asarray(f1.sum(axis=-1) / (met > 0).sum(axis=-1))
 
 
-def mse(labels: Array, predictions: Array) -> Floats:
-    """The mean squared error over the last axis, (..., n) twice -> (...)."""
+def _by_class(labels: NDArray[np.int64], counts: Array, classes: int) -> Floats:
+    """How often each class occurs, (n,) and (..., n) -> (..., classes)."""
+    order = np.argsort(labels, kind="stable")
+    there, starts = np.unique(labels[order], return_index=True)
+    found = np.zeros((*counts.shape[:-1], classes))
+    found[..., there] = np.add.reduceat(np.take(counts, order, axis=-1), starts, axis=-1)
+    return found
+
+
+def mse(labels: Array, predictions: Array, counts: Array | None = None) -> Floats:
+    """The mean squared error over samples, as for `total`."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return mean((labels.astype(np.float64) - predictions) ** 2)
+        return mean((labels.astype(np.float64) - predictions) ** 2, counts)
 
 
 def squared_errors(targets: Array, values: Array) -> Floats:
@@ -201,18 +107,21 @@ def squared_errors(targets: Array, values: Array) -> Floats:
         return np.array([np.square(v.astype(np.float64) - t).mean() for t, v in pairs])
 
 
-def r2(labels: Array, predictions: Array) -> Floats:
-    """The coefficient of determination over the last axis, (..., n) twice -> (...).
+def r2(labels: Array, predictions: Array, counts: Array | None = None) -> Floats:
+    """The coefficient of determination over samples, as for `total`.
 
     Where the labels are constant: 1 if they are met exactly, else 0 (as scikit-learn has it).
     """
     # R2 = 1 - sum (y - p)^2 / sum (y - mean y)^2
     truth = labels.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        spread = mean((truth - mean(truth)[..., None]) ** 2)
-        missed = mse(truth, predictions)
+        away = truth - mean(truth)[..., None]
+        power = mean(away**2, counts)
+        spread = power - mean(away, counts) ** 2  # a resample has a mean of its own
+        varied = spread > 1e-12 * power
+        missed = mse(truth, predictions, counts)
         return np.asarray(
-            np.where(spread > 0, 1 - missed / np.where(spread > 0, spread, 1), missed == 0),
+            np.where(varied, 1 - missed / np.where(varied, spread, 1), missed == 0),
             dtype=np.float64,
         )
 

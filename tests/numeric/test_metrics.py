@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from qtool.numeric import metrics
+from qtool.numeric import distances, metrics
 from qtool.numeric.metrics import Errors
 
 RNG = np.random.default_rng(7)
@@ -68,7 +68,7 @@ def test_batches_merge_to_the_whole(reference: metrics.Array, cuts: list[int]) -
 def test_a_large_array_is_summed_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     reference, candidate = pair(10, 10)
     whole = Errors().add(reference, candidate)
-    monkeypatch.setattr(metrics, "CHUNK", 7)
+    monkeypatch.setattr(distances, "CHUNK", 7)
     chunked = Errors().add(reference, candidate)
     assert (chunked.count, chunked.largest) == (whole.count, whole.largest)
     assert chunked.sqnr_db == pytest.approx(whole.sqnr_db, rel=1e-12)
@@ -153,16 +153,37 @@ def test_agreement() -> None:
     assert metrics.top1_agreement(reference, candidate) == 0.75
 
 
-def test_f1_is_scikit_learns_and_scores_blocks() -> None:
-    labels, predictions = RNG.integers(0, 5, (6, 40)), RNG.integers(0, 6, (6, 40))
+def resampled(n: int, rows: int = 6) -> tuple[metrics.Array, metrics.Array]:
+    """Indices of resamples, and how often each sample is in them."""
+    index = RNG.integers(0, n, (rows, n))
+    return index, np.stack([np.bincount(row, minlength=n) for row in index])
+
+
+def test_f1_is_scikit_learns_and_scores_resamples() -> None:
+    labels, predictions = RNG.integers(0, 5, 40), RNG.integers(0, 6, 40)
     labels[labels == 2] = 3  # a class that is only predicted, and so counts with F1 = 0
     labels[labels == 1] = predictions[predictions == 1] = 0  # one that is never met, and does not
-    expected = [
-        truth.f1_score(y, p, average="macro", zero_division=0)
-        for y, p in zip(labels, predictions, strict=True)
-    ]
-    assert metrics.f1_macro(labels, predictions) == close(expected)
-    assert metrics.f1_macro(labels[0], predictions[0]) == close(expected[0])
+
+    def expected(rows: metrics.Array) -> float:
+        score = truth.f1_score(labels[rows], predictions[rows], average="macro", zero_division=0)
+        return float(score)
+
+    index, counts = resampled(40)
+    assert metrics.f1_macro(labels, predictions) == close(expected(np.arange(40)))
+    found = metrics.f1_macro(labels, predictions, counts)
+    assert found == close([expected(rows) for rows in index])
+
+
+def test_scores_of_resamples_are_those_of_repeated_samples() -> None:
+    labels = RNG.normal(1e3, size=30)
+    predictions = labels + RNG.normal(size=30)
+    index, counts = resampled(30)
+    index[0], counts[0] = 7, 30 * (np.arange(30) == 7)  # constant labels
+    for metric in (metrics.mse, metrics.r2):
+        expected = metric(labels[index], predictions[index])
+        found = metric(labels, predictions, counts)
+        assert found == pytest.approx(expected, rel=1e-9)
+    assert metrics.mean(labels, counts) == close(labels[index].mean(axis=1))
 
 
 def test_regression_is_scikit_learns_and_scores_blocks() -> None:
