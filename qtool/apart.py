@@ -14,7 +14,9 @@ from qtool.runtime import Session
 SMALL = 16 << 20  # bytes of weights that may well be copied three times
 
 
-def open_model(model: ir.Model, *, threads: int = 0, eager: bool = False) -> Session:
+def open_model(
+    model: ir.Model, *, threads: int = 0, eager: bool = False, layouts: bool = True
+) -> Session:
     """A session of the model. A large one goes through a file, which is gone again then.
 
     Raises:
@@ -22,7 +24,7 @@ def open_model(model: ir.Model, *, threads: int = 0, eager: bool = False) -> Ses
     """
     weights = (v.const_value for v in model.graph.initializers.values())
     if sum(tensor.nbytes for tensor in weights if tensor is not None) < SMALL:
-        return Session(models.serialize(model), threads=threads, eager=eager)
+        return Session(models.serialize(model), threads=threads, eager=eager, layouts=layouts)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         try:
@@ -33,4 +35,4 @@ def open_model(model: ir.Model, *, threads: int = 0, eager: bool = False) -> Ses
                 str(error),
                 "free some space there, raise the limit on file sizes, or set TMPDIR",
             ) from error
-        return Session(path, threads=threads, eager=eager)
+        return Session(path, threads=threads, eager=eager, layouts=layouts)

@@ -44,6 +44,8 @@ class Session:
         optimized: where to save the graph as the runtime will run it, kernels fused.
         optimize: False leaves the graph as it is written.
         eager: run each node as soon as it can: what only looks at a large tensor does not keep it.
+        layouts: False keeps every tensor in the layout of the file; conversions would delay who
+            reads it, and keep it.
 
     Raises:
         ModelError: the runtime cannot load the model; the message is the runtime's.
@@ -57,10 +59,13 @@ class Session:
         optimized: Path | None = None,
         optimize: bool = True,
         eager: bool = False,
+        layouts: bool = True,
     ) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4  # fatal: the same text arrives as an exception
+        if not layouts:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         if not optimize:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if eager:

@@ -50,11 +50,13 @@ DOORS = {
     "PIL": {"qtool.data.images"},
     "pyarrow": {"qtool.data.parquet"},
     "fsspec": {"qtool.data.remote"},
+    "pycocotools": {"qtool.compare.truth.coco"},
     "typer": {"qtool.cli"},
     "rich": {"qtool.cli"},
     "onnx_ir": {
         "qtool.apart", "qtool.external", "qtool.maps", "qtool.model", "qtool.ops", "qtool.plan",
         "qtool.calibrate", "qtool.passes", "qtool.workflow", "qtool.inspect",
+        "qtool.compare.layers",
     },
 }  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))
