@@ -81,6 +81,8 @@ class Casts:
 
     def __call__(self, feeds: Feeds) -> Feeds:
         """The same values in the candidate's dtypes; what is too large becomes infinite."""
+        if not self._wanted:
+            return feeds
         return dict(feeds) | {name: self._cast(name, feeds[name]) for name in self._wanted}
 
     def notes(self) -> tuple[str, ...]:

@@ -1,22 +1,12 @@
-"""What a comparison found, as plain values, and as JSON.
-
-In JSON only finite numbers occur. An output of the kind "label" has null for all distances. Else a
-null SQNR means equal if `identical` is true; else, and for any other number, null means that no
-finite number is right: see `nonfinite` and `mismatched`, the counts of what could not be compared.
-An interval end is null where it is unbounded; `ratio` is null for what is no loss.
-"""
+"""What a comparison found, as plain values; `qtool.compare.run_file` makes files of them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from qtool.numeric.bootstrap import Interval
-
-SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -42,10 +32,23 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Score:
-    """One metric against the labels for both models; `drop` is how much worse the candidate is.
+class McNemar:
+    """Samples that only the reference got right (`lost`), or only the candidate (`gained`).
 
-    `ratio` is candidate over reference, for a loss alone.
+    `p` is how likely a difference as large is among equally good models (exact, two-sided).
+    """
+
+    lost: int
+    gained: int
+    p: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """One score of both models against the labels; `drop` is how much worse the candidate is.
+
+    `n` counts what was scored: samples, or pairs of them. `ratio` is candidate over reference, for
+    a loss alone. `better` is "high" or "low", `unit` "share" (of 1), "dB" or "".
     """
 
     reference: float
@@ -55,6 +58,9 @@ class Score:
     n: int
     ratio: float | None = None
     ratio_interval: Interval | None = None
+    better: str = "high"
+    unit: str = ""
+    mcnemar: McNemar | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,8 @@ class OutputComparison:
 
     `kind` is what a sample of it is: "classes" (a row of class scores), "value" (one float),
     "label" (one integer or text: a predicted class, so it has an agreement and no distances, which
-    are NaN), or "".
+    are NaN), or "". `intervals` are those of "sqnr_db", "cosine", "mean_abs_error" and "kl", over
+    `n` samples; runs where the output has no axis of samples.
     """
 
     name: str
@@ -83,11 +90,16 @@ class OutputComparison:
     agreement: Rate | None
     kl: float | None
     kind: str = ""
+    n: int = 0
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Time of one run in milliseconds; the ratio is of medians, candidate over reference."""
+    """Time of one run in milliseconds; the ratio is candidate over reference.
+
+    It is that of runs side by side, which may be a little other than that of the two medians.
+    """
 
     reference_median_ms: float
     reference_p90_ms: float
@@ -99,6 +111,57 @@ class Latency:
     rounds: int
     batch_size: int
     threads: int
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a session costs: milliseconds to open it, bytes that it holds, and held at most.
+
+    None is what could not be measured: on another system than Linux memory is not. Ratios are
+    candidate over reference; of less than 1.5 MB of memory there is none.
+    """
+
+    reference_load_ms: float | None
+    candidate_load_ms: float | None
+    load_ratio: float | None
+    reference_memory: int | None
+    candidate_memory: int | None
+    memory_ratio: float | None
+    reference_peak: int | None
+    candidate_peak: int | None
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """One tensor of the reference, and what the candidate makes of it.
+
+    `node` computes it in the candidate ("" for an input of the graph). `sqnr_db` is what its
+    readers get, `own_db` what they would get had the node the reference's inputs, `inherited_db`
+    the signal over the difference of these two. `clipped` is the share of the reference's values
+    beyond what the quantized type holds, None where it is not quantized. `rescaled`: the channels
+    are scaled in the candidate, which is undone first.
+    """
+
+    tensor: str
+    node: str
+    op_type: str
+    sqnr_db: float
+    own_db: float
+    inherited_db: float
+    clipped: float | None
+    rescaled: bool
+    values: int
+
+
+@dataclass(frozen=True)
+class Used:
+    """The samples: where they lie, how many of how many, and a digest of what was fed."""
+
+    path: str
+    samples: int
+    total: int
+    seed: int | None
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -117,31 +180,7 @@ class Comparison:
     labelled: str | None = None
     scores: Mapping[str, Score] = field(default_factory=dict)
     latency: Latency | None = None
+    footprint: Footprint | None = None
+    layers: tuple[LayerError, ...] = ()
+    data: Used | None = None
     notes: tuple[str, ...] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON values, `schema` 1; the module says what null means."""
-        found: dict[str, Any] = finite(
-            {
-                "schema": SCHEMA,
-                "reference": str(self.reference),
-                "candidate": str(self.candidate),
-                "size": asdict(self.size) | {"ratio": self.size.ratio},
-                "samples": self.samples,
-                "outputs": [asdict(output) for output in self.outputs],
-                "labelled": self.labelled,
-                "scores": {name: asdict(score) for name, score in self.scores.items()},
-                "latency": asdict(self.latency) if self.latency else None,
-                "notes": list(self.notes),
-            }
-        )
-        return found
-
-
-def finite(value: Any) -> Any:
-    """The value with null in place of each NaN and infinity, all the way down."""
-    if isinstance(value, dict):
-        return {key: finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

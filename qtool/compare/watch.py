@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 
 from qtool.compare.result import OutputComparison, Rate
 from qtool.compare.rows import Keys, as_rows
-from qtool.numeric import metrics
-from qtool.numeric.bootstrap import mean_interval
+from qtool.numeric import distances, metrics
+from qtool.numeric.bootstrap import Interval, mean_interval, value_intervals
 
 Array = NDArray[Any]
 
@@ -21,31 +22,38 @@ CLASSES_FOR_TOP5 = 6
 
 
 class Watch:
-    """Sees both models' values of one output, batch by batch.
+    """Sees both models' values of one output, block by block.
 
     `kind` is what its samples look like: "classes" (a float row of scores, two columns or more),
     "value" (one float), "label" (one integer or text), or "" for anything else. `keys` are what the
     columns stand for where the output is maps; they may come as arrays or as maps, by `dtype`. The
-    numbers of a `state`, which the next run takes, are never classes or values.
+    numbers of a `state`, which the next run takes, are never classes or values, and those of a
+    `vector`, an embedding or what has targets of its shape, never classes.
     """
 
-    def __init__(self, name: str, dtype: str = "", state: bool = False) -> None:
+    def __init__(
+        self, name: str, dtype: str = "", *, state: bool = False, vector: bool = False
+    ) -> None:
         self.name = name
         self.state = state
+        self._vector = vector
         self.kind = ""
         self.classes = 0
         self.keys: Keys | None = None
         self._declared = dtype
         self._dtype = ""
-        self._errors = metrics.Errors()
-        self._batches = 0
+        self._errors = distances.Errors()
+        self._runs = 0
+        self._blocks = 0
         self._mismatched = 0
+        self._sums: list[Array] = []
         self._columns: dict[str, list[Array]] = {}
         self._probable = True
 
-    def see(self, reference: Any, candidate: Any, count: int) -> None:
-        """Take in one batch of `count` samples."""
-        self._batches += 1
+    def see(self, reference: Any, candidate: Any, count: int, runs: int = 1) -> None:
+        """Take in `count` samples of as many `runs`, whose values are joined."""
+        self._runs += runs
+        self._blocks += 1
         reference, keys = as_rows(reference, self._declared)
         candidate, others = as_rows(candidate, self._declared)
         content = _content(reference)
@@ -56,12 +64,19 @@ class Watch:
             return
         self._dtype = reference.dtype.name if content == "numbers" else "str"
         if reference.shape != candidate.shape or keys != others:
-            self._mismatched += 1
+            self._mismatched += runs
             self._be("", 0, None)
             return
         if content == "numbers":
-            self._errors = self._errors.add(reference, candidate)
-        self._be(*(("", 0) if self.state else _kind(reference, candidate, count)), keys)
+            rows = reference.shape[:1] == (count,)
+            shape = reference.shape if rows else (1, *reference.shape)
+            errors, sums = distances.row_sums(reference.reshape(shape), candidate.reshape(shape))
+            self._errors = self._errors.merge(errors)
+            self._sums.append(sums)
+        kind, classes = ("", 0) if self.state else _kind(reference, candidate, count)
+        if self._vector and kind == "classes":
+            kind, classes = "", 0
+        self._be(kind, classes, keys)
         self._note_samples(reference, candidate, count)
 
     def column(self, name: str) -> Array:
@@ -89,6 +104,8 @@ class Watch:
             if self.kind == "classes" and self._probable
             else None,
             kind=self.kind,
+            n=self._n,
+            intervals={} if broken or self.kind == "label" else self._intervals(),
         )
         if self.kind != "label" or agreement is None:
             return found
@@ -102,6 +119,19 @@ class Watch:
             identical=agreement.value == 1,
         )
 
+    def _intervals(self) -> dict[str, Interval]:
+        """Of what is the mean, or a function of sums, over samples."""
+        found = {}
+        if self._sums and not self._errors.nonfinite and not self._errors.identical:
+            column = dict(zip(distances.SUMS, np.concatenate(self._sums).T, strict=True))
+            figures = [
+                (metric, tuple(column[each] for each in of)) for metric, of in _DISTANCES.values()
+            ]
+            found = dict(zip(_DISTANCES, value_intervals(figures), strict=True))
+        if self.kind == "classes" and self._probable:
+            found["kl"] = mean_interval(self.column("kl"))
+        return found
+
     def notes(self) -> tuple[str, ...]:
         """Sentences on what could not be compared."""
         errors, name = self._errors, f"output {self.name!r}"
@@ -112,11 +142,15 @@ class Watch:
             f"{name}: {errors.skipped} values of the reference are NaN or infinite, and left out": (
                 errors.skipped
             ),
-            f"{name}: the shapes differ in {self._mismatched} of {self._batches} runs": (
+            f"{name}: the shapes differ in {self._mismatched} of {self._runs} runs": (
                 self._mismatched
             ),
         }
         return tuple(note for note, holds in facts.items() if holds)
+
+    @property
+    def _n(self) -> int:
+        return sum(map(len, self._sums))
 
     @property
     def _lost(self) -> bool:
@@ -133,8 +167,8 @@ class Watch:
         return Rate(float(same.mean()), mean_interval(same), len(same))
 
     def _be(self, kind: str, classes: int, keys: Keys | None) -> None:
-        """Stay what every batch has been, or become nothing in particular."""
-        if self._batches == 1:
+        """Stay what every block has been, or become nothing in particular."""
+        if self._blocks == 1:
             self.kind, self.classes, self.keys = kind, classes, keys
         elif (kind, classes, keys) != (self.kind, self.classes, self.keys):
             self.kind, self.classes, self.keys = "", 0, None
@@ -157,6 +191,14 @@ class Watch:
 
     def _keep(self, name: str, values: Array) -> None:
         self._columns.setdefault(name, []).append(values)
+
+
+# distance -> its function of the columns of SUMS named behind it
+_DISTANCES: Mapping[str, tuple[Callable[..., Array], tuple[str, ...]]] = {
+    "sqnr_db": (distances.sqnr_of, ("error_power", "reference_power")),
+    "cosine": (distances.cosine_of, ("dot", "reference_power", "candidate_power")),
+    "mean_abs_error": (distances.mean_abs_of, ("error_sum", "count")),
+}
 
 
 def _content(value: Any) -> str:

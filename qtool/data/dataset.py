@@ -85,7 +85,7 @@ class Dataset:
                 total += last
         return fingerprint([total])
 
-    def hashes(self, batch: Sample, before: int) -> list[int]:
+    def hashes(self, batch: Mapping[str, NDArray[Any]], before: int) -> list[int]:
         """A hash of each sample in a batch; where states are carried, also of those before it."""
         found = digests({name: batch[name] for name in self.columns})
         return chained(found, before) if self.states else found

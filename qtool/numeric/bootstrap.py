@@ -147,15 +147,6 @@ def ratio_interval(
     return _paired(ratio, metric, reference, candidate, _samples(n, seed), n)
 
 
-def ratio_of_medians(reference: Array, candidate: Array, *, seed: int = 0) -> Interval:
-    """The paired interval of median(candidate) / median(reference), both (n,) and above zero."""
-    return interval(
-        lambda index: np.median(candidate[index], axis=-1) / np.median(reference[index], axis=-1),
-        len(reference),
-        seed=seed,
-    )
-
-
 def _paired(
     compared: Callable[[Array, Array], Array],
     metric: Metric,

@@ -141,7 +141,8 @@ def total(values: Array, counts: Array | None = None) -> Floats:
     with np.errstate(invalid="ignore", over="ignore"):
         if counts is None:
             return np.asarray(np.sum(values, axis=-1, dtype=np.float64))
-        return np.asarray(counts @ values.astype(np.float64))
+        # Not by BLAS: its threads and the runtime's, which still spin, would wait for each other.
+        return np.asarray(np.einsum("...n,n->...", counts, values.astype(np.float64)))
 
 
 def sqnr_of(error_power: Array, reference_power: Array, counts: Array | None = None) -> Floats:

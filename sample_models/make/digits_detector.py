@@ -1,13 +1,12 @@
 """Makes sample_models/digits_detector: finds digits on a canvas, in the manner of YOLO."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from common import SAMPLES, check, fit, start
+from common import check, fit, start
 from digit_canvases import CELL, SIDE, Canvas, canvases, cell_of, write_annotations
 from digits_data import Digits, load
 from reading import Label
@@ -92,15 +91,10 @@ def batches(digits: Digits) -> Iterator[tuple[tuple[Tensor], Tensor]]:
         yield (torch.from_numpy(pixels(drawn)).float() * SCALE,), targets(drawn)
 
 
-def mean_average_precision(split: Path, outputs: np.ndarray, _: Sequence[Label]) -> str:
-    annotations = split / "annotations.json"
-    if not annotations.exists():
+def counted(split: Path, outputs: np.ndarray, _: Sequence[Label]) -> str:
+    if not (split / "annotations.json").exists():
         return f"no annotations, {len(outputs)} samples"
-    # The one evaluation that the benchmarks use too.
-    sys.path.append(str(SAMPLES.parent / "tests" / "benchmarks"))
-    from detection import scored
-
-    return f"mAP@[.5:.95] {scored(annotations, outputs):.4f} of {len(outputs)}"
+    return f"{len(outputs)} samples, of which  qtool compare  gives the mAP"
 
 
 def main() -> None:
@@ -134,7 +128,7 @@ def main() -> None:
         model,
         [{"image": images.numpy()}],
         output="detections",
-        score=mean_average_precision,
+        score=counted,
         tolerance=1e-3,  # pixels
     )
 

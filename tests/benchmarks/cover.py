@@ -24,7 +24,6 @@ from qtool.numeric.bootstrap import (
     mean_interval,
     ratio,
     ratio_interval,
-    ratio_of_medians,
     value_interval,
 )
 from qtool.numeric.distances import cosine_of, sqnr_of
@@ -175,13 +174,6 @@ def decibels(generator: np.random.Generator, n: int) -> Drawn:
     return (-10 * np.log10(error),), (-10 * np.log10(error + rounding),)
 
 
-def latencies(generator: np.random.Generator, n: int) -> Drawn:
-    """Times with 5 % of stragglers, the candidate's 5 % longer."""
-    times = np.exp(0.05 * generator.normal(size=(2, n)))
-    times *= 1 + 2 * (generator.random((2, n)) < 0.05) * generator.random((2, n))
-    return (times[0],), (1.05 * times[1],)
-
-
 FIGURES: Mapping[str, Figure] = {
     "top1 drop, 0.5 lost, 0.5 gained": top1(0.5, 0.5, rare=True),
     "top1 drop, 2 lost, 1 gained": top1(2, 1, rare=True),
@@ -207,11 +199,6 @@ FIGURES: Mapping[str, Figure] = {
     "perplexity drop": drop(language, perplexity),
     "spearman drop": drop(graded, spearman),
     "psnr drop": drop(decibels, mean),
-    "ratio of medians": Figure(
-        latencies,
-        lambda r, c: np.median(c[0]) / np.median(r[0]),
-        lambda r, c: ratio_of_medians(*r, *c),
-    ),
 }
 
 

@@ -16,9 +16,10 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from qtool.compare.judge import compare
 from qtool.data import open_dataset
 from qtool.runtime import Session
-from tests.benchmarks.forms import FORMS, SAMPLES, made, mean_average_precision
+from tests.benchmarks.forms import FORMS, SAMPLES, judged_on, made
 from tests.benchmarks.peers import theirs
 
 NAME = "digits_detector"
@@ -68,7 +69,8 @@ def main() -> None:
         }
         for name, path in files.items():
             size = path.stat().st_size / reference.stat().st_size
-            print(f"{name:34} mAP {100 * mean_average_precision(path, NAME):6.2f}  size {size:.3f}")
+            score = compare(reference, path, judged_on(NAME)).scores["mAP"].candidate
+            print(f"{name:34} mAP {100 * score:6.2f}  size {size:.3f}")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from qtool import workflow
 from qtool.compare.judge import compare
 from qtool.compare.result import Comparison
@@ -22,7 +20,6 @@ from qtool.data import Dataset, open_dataset
 from qtool.recipe import Recipe
 from qtool.runtime import Session
 from qtool.target import load_target
-from tests.benchmarks import detection
 
 SAMPLES = Path(__file__).parents[2] / "sample_models"
 W8A8, W8 = Recipe(scheme="w8a8"), Recipe(scheme="w8")
@@ -37,7 +34,7 @@ FORMS = {
 
 @dataclass(frozen=True)
 class Task:
-    """What a sample model does, and how it is judged: a score of `compare`, or mAP."""
+    """What a sample model does, and by which score of `compare` it is judged."""
 
     name: str
     score: str = "top1"
@@ -80,20 +77,9 @@ def judged_on(name: str) -> Dataset:
     return open_dataset(SAMPLES / name / "eval", signature)
 
 
-def mean_average_precision(path: Path, name: str) -> float:
-    """Of a detector's only output on eval/."""
-    session = Session(path)
-    found = [next(iter(session.run(b).values())) for b in judged_on(name).batches(1)]
-    return detection.scored(SAMPLES / name / "eval" / "annotations.json", np.concatenate(found))
-
-
-def score_of(name: str, found: Comparison, candidate: Path) -> tuple[float, float]:
+def score_of(name: str, found: Comparison) -> tuple[float, float]:
     """The task's score of the float model and of the candidate."""
-    task = TASKS[name]
-    if task.score == "mAP":
-        reference = SAMPLES / name / "model.onnx"
-        return mean_average_precision(reference, name), mean_average_precision(candidate, name)
-    score = found.scores[task.score]
+    score = found.scores[TASKS[name].score]
     return score.reference, score.candidate
 
 
@@ -101,7 +87,7 @@ def measured(name: str, form: str, folder: Path, threads: int) -> tuple[Comparis
     reference = SAMPLES / name / "model.onnx"
     candidate = made(name, FORMS[form], folder / f"{name}.{form}.onnx")
     found = compare(reference, candidate, judged_on(name), latency=True, threads=threads)
-    return found, *score_of(name, found, candidate)
+    return found, *score_of(name, found)
 
 
 def report(names: list[str], folder: Path, threads: int) -> None:
@@ -130,11 +116,11 @@ def readme(names: list[str], folder: Path) -> None:
         for form in forms:
             candidate = made(name, FORMS[form], folder / f"{name}.{form}.onnx")
             found = compare(reference, candidate, data)
-            before, after = score_of(name, found, candidate)
+            before, after = score_of(name, found)
             cells.append(f"{task.shown(after)}, {kilobytes(candidate)}")
         if not forms:
             found = compare(reference, reference, data)
-            before, _ = score_of(name, found, reference)
+            before, _ = score_of(name, found)
             cells = ["stays float", "stays float", "stays float"]
         row = [f"`{name}`", task.name, task.score, f"{task.shown(before)}, {kilobytes(reference)}"]
         print(f"| {' | '.join(row + cells)} |", flush=True)

@@ -52,10 +52,10 @@ class Subject:
     judged: Dataset
     task: Task
 
-    def scores(self, found: Comparison, candidate: Path) -> tuple[float, float]:
+    def scores(self, found: Comparison) -> tuple[float, float]:
         """Of the float model and of the candidate."""
         if self.name in TASKS:
-            return score_of(self.name, found, candidate)
+            return score_of(self.name, found)
         return found.scores["top1"].reference, found.scores["top1"].candidate
 
 
@@ -129,7 +129,7 @@ class Bench:
 
     def _judge(self, path: Path) -> Result:
         found = compare(self._subject.model, path, self._subject.judged)
-        before, after = self._subject.scores(found, path)
+        before, after = self._subject.scores(found)
         first = found.outputs[0]
         agreement = first.agreement.value * 100 if first.agreement else np.nan
         return Result(before, after, agreement, first.sqnr_db)

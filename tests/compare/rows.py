@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from qtool.compare.run_file import as_dict
+
 IDENTITY = "m (float[N,7] x) => (float[N,7] y) { y = Identity(x) }"
 SHIFTED = """m (float[N,7] x) => (float[N,7] y) <float[7] k = {0.4, 0, 0.1, 0, -0.3, 0, 0.2}> {
     y = Add(x, k) }"""
@@ -17,4 +19,4 @@ LABELS = np.where(RNG.random(60) < 0.8, SCORES.argmax(axis=1), 3)
 
 
 def strict_json(found: Any) -> Any:
-    return json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    return json.loads(json.dumps(as_dict(found), allow_nan=False))

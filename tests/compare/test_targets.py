@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from qtool.cli.app import app
 from qtool.compare import gates
 from qtool.compare.judge import compare
-from qtool.compare.targets import TargetErrors
+from qtool.compare.run_file import as_dict
+from qtool.compare.truth.targets import Targets
 
 RNG = np.random.default_rng(11)
 X = RNG.normal(size=(40, 3)).astype(np.float32)
@@ -100,7 +101,7 @@ def test_a_reference_without_error_makes_any_other_infinitely_worse(build: Any, 
     reference, candidate = (build(f, graph.replace("FACTOR", f)) for f in ("1", "1.5"))
     found = compare(reference, candidate, feed(reference, X, X))
     assert found.scores["mse"].ratio == np.inf
-    assert found.as_dict()["scores"]["mse"]["ratio"] is None
+    assert as_dict(found)["scores"]["mse"]["ratio"] is None
     assert not gates.judge([gates.parse("mse.ratio <= 1e9")], found)[0].passed
 
 
@@ -124,27 +125,63 @@ def test_targets_of_another_shape_are_said_to_be_unused(
 
 
 def test_outputs_of_integers_maps_and_changing_shapes_are_out() -> None:
-    targets = np.ones((4, 2, 3), np.float32)
+    targets = np.ones((6, 2, 3), np.float32)
     for value in (np.ones((2, 2, 3), np.int64), [{1: 0.5}, {1: 0.5}], np.ones((2, 3, 2))):
-        errors = TargetErrors("y", targets)
-        errors.see(targets[:2], targets[:2], 2)
-        assert errors.columns() is not None
-        errors.see(targets[2:], value, 2)
-        errors.see(targets[2:], targets[2:], 2)
-        assert errors.columns() is None
+        held = Targets(["y"], targets)
+        for other in (targets[:2], value, targets[4:]):
+            held.see({}, {"y": targets[:2]}, {"y": other}, 2)
+        judged = held.judge()
+        assert (judged.output, dict(judged.scores)) == (None, {})
+        assert "(samples, 2, 3)" in judged.notes[0]
 
 
-def test_only_one_number_per_sample_is_kept() -> None:
-    values = np.ones((8, 64, 1024), np.float32)
-    targets = np.zeros((80, 64, 1024), np.float32)
-    errors = TargetErrors("y", targets)
-    errors.see(values, values, 8)
+def test_the_first_output_that_fits_to_the_end_is_judged() -> None:
+    targets = np.ones((4, 2, 3), np.float32)
+    held = Targets(["x", "y"], targets)
+    for x in (targets[:2], targets[:1]):
+        values = {"x": x, "y": targets[:2] + 0.5}
+        held.see({}, values, values, 2)
+    assert held.judge().output == "y"
+    assert held.judge().scores["mse"].reference == 0.25
+
+
+def test_only_a_few_numbers_per_sample_are_kept() -> None:
+    values = {"y": np.ones((8, 64, 1024), np.float32)}
+    held = Targets(["y"], np.zeros((80, 64, 1024), np.float32))
+    held.see({}, values, values, 8)
     tracemalloc.start()
     for _ in range(9):
-        errors.see(values, values, 8)
+        held.see({}, values, values, 8)
     kept, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept < 20_000
-    assert peak < 4 * 8 * 64 * 1024, "one sample is widened to float64 at a time"
-    columns = errors.columns()
-    assert columns is not None and columns[0].tolist() == [1] * 80
+    assert peak < 6 * 8 * 64 * 1024, "one sample is widened to float64 at a time"
+    assert held.judge().scores["mse"].reference == 1
+    assert held.judge().scores["mse"].n == 80
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 9), (3, 9, 11), (9, 11, 3), (9, 9)])
+def test_images_have_psnr_and_ssim_as_scikit_image_has(shape: tuple[int, ...]) -> None:
+    images = pytest.importorskip("skimage.metrics")
+    rng = np.random.default_rng(7)
+    targets = rng.random((5, *shape)).astype(np.float32)
+    values = targets + rng.normal(size=targets.shape).astype(np.float32) * np.float32(0.1)
+    axis = None if len(shape) == 2 else 0 if shape[0] < 7 else 2
+    held = Targets(["y"], targets, (-1.0, 2.0))
+    held.see({}, {"y": targets}, {"y": values}, 5)
+    found = held.judge().scores
+    pairs = list(zip(targets.astype(float), values.astype(float), strict=True))
+    psnr = [images.peak_signal_noise_ratio(t, v, data_range=3) for t, v in pairs]
+    ssim = [images.structural_similarity(t, v, data_range=3, channel_axis=axis) for t, v in pairs]
+    assert found["psnr"].candidate == pytest.approx(np.mean(psnr))
+    assert found["ssim"].candidate == pytest.approx(np.mean(ssim))
+    assert (found["psnr"].reference, found["ssim"].reference) == (np.inf, 1)
+    assert (found["psnr"].unit, found["psnr"].better) == ("dB", "high")
+    assert held.judge().notes == ()
+
+
+def test_without_a_declared_range_the_targets_own_is_said() -> None:
+    targets = np.linspace(0, 2, 200, dtype=np.float32).reshape(2, 1, 10, 10)
+    held = Targets(["y"], targets)
+    held.see({}, {"y": targets}, {"y": targets}, 2)
+    assert "0 … 2" in held.judge().notes[0]

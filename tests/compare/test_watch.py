@@ -7,12 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from qtool.compare.rows import as_rows
-from qtool.compare.scores import judge
+from qtool.compare.truth.held import Judged
+from qtool.compare.truth.labels import Labels
 from qtool.compare.watch import Watch
 
 RNG = np.random.default_rng(3)
+
+
+def judge(watched: list[Watch], labels: NDArray[Any]) -> Judged:
+    return Labels(watched, labels).judge()
 
 
 @pytest.mark.parametrize(
@@ -75,7 +81,7 @@ def test_few_classes_have_no_top5() -> None:
     for classes, names in ((5, ["top1", "f1"]), (6, ["top1", "top5", "f1"])):
         watch, scores = Watch("y"), np.eye(classes)
         watch.see(scores, scores, classes)
-        assert list(judge([watch], np.arange(classes))[1]) == names
+        assert list(judge([watch], np.arange(classes)).scores) == names
 
 
 def test_another_number_of_classes_ends_the_kind() -> None:
@@ -109,7 +115,7 @@ def test_nan_scores_agree_with_nothing() -> None:
 def test_nan_scores_are_wrong_against_any_label() -> None:
     watch = Watch("y")
     watch.see(np.eye(3), np.full((3, 3), np.nan), 3)
-    _, found, _ = judge([watch], np.arange(3))
+    found = judge([watch], np.arange(3)).scores
     assert [(score.reference, score.candidate) for score in found.values()] == [(1, 0), (1, 0)]
 
 
@@ -120,11 +126,11 @@ def test_labels_choose_the_first_output_of_their_kind() -> None:
     classes.see(np.eye(3), np.eye(3), 3)
     more.see(np.eye(3), np.eye(3), 3)
     every = [ids, value, classes, more]
-    assert judge(every, np.arange(3))[0] == "classes"
-    assert judge(every, np.ones(3))[0] == "value"
-    assert judge([value, ids], np.arange(3))[0] == "ids", "with no scores, predicted classes"
-    assert judge([value], np.arange(3))[:2] == (None, {})
-    assert judge([ids, classes], np.ones(3))[:2] == (None, {})
+    assert judge(every, np.arange(3)).output == "classes"
+    assert judge(every, np.ones(3)).output == "value"
+    assert judge([value, ids], np.arange(3)).output == "ids", "with no scores, predicted classes"
+    assert judge([value], np.arange(3)).output is None
+    assert not judge([ids, classes], np.ones(3)).scores
 
 
 def test_predicted_classes_agree_one_by_one() -> None:

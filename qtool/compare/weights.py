@@ -1,0 +1,78 @@
+"""The weights of a candidate: which make it as large as it is, and how they are stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from qtool import model
+
+FLOATS = ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")
+SHARE = 0.1
+"""Weights in float that are less of a file than this are not why it is large."""
+
+
+@dataclass(frozen=True)
+class Weight:
+    """An initializer: its name, its bytes, and whether it is in float of any width."""
+
+    name: str
+    size: int
+    in_float: bool
+
+
+def largest_weights(path: Path, count: int = 3) -> tuple[Weight, ...]:
+    """The largest weights, largest first: those in float where they are a good part of the file.
+
+    Raises:
+        ModelError, MachineError: as `qtool.model.load`.
+    """
+    found = [
+        Weight(name, value.const_value.nbytes, value.const_value.dtype.name in FLOATS)
+        for graph in model.load(path).graphs()
+        for name, value in graph.initializers.items()
+        if value.const_value is not None
+    ]
+    found = sorted((weight for weight in found if weight.size), key=lambda w: (-w.size, w.name))
+    floats = [weight for weight in found if weight.in_float]
+    enough = sum(weight.size for weight in floats) >= SHARE * model.file_size(path)
+    return tuple((floats if enough else found)[:count])
+
+
+def made_by(path: Path) -> tuple[str, ...]:
+    """Options of `qtool quantize` for a model of this form; its data is called DIR.
+
+    Raises:
+        ModelError, MachineError: as `qtool.model.load`.
+    """
+    found = model.load(path)
+    operators = {node.op_type for node in found.graph.all_nodes()}
+    for operator, options in _BY_OPERATOR.items():
+        if operator in operators:
+            return options
+    sizes: dict[str, int] = {}
+    for value in found.graph.initializers.values():
+        if value.const_value is not None:
+            kind = value.const_value.dtype.name
+            sizes[kind] = sizes.get(kind, 0) + value.const_value.nbytes
+    stored = [kind for kind in sizes if kind in _BY_TYPE]
+    most = max(stored, key=lambda kind: sizes[kind], default="")
+    return _BY_TYPE.get(most, ("--data", "DIR"))
+
+
+# The first operator that occurs, else the type of most weights, tells how a model was quantized.
+_BY_OPERATOR = {
+    "DynamicQuantizeLinear": ("--mode", "dynamic"),
+    "QuantizeLinear": ("--data", "DIR"),
+}
+_BY_TYPE = {
+    "INT16": ("--scheme", "w16"),
+    "INT8": ("--scheme", "w8"),
+    "UINT8": ("--scheme", "w8"),
+    "INT4": ("--scheme", "w4"),
+    "UINT4": ("--scheme", "w4"),
+    "INT2": ("--scheme", "w2"),
+    "UINT2": ("--scheme", "w2"),
+    "FLOAT16": ("--scheme", "fp16"),
+    "BFLOAT16": ("--scheme", "bf16"),
+}
