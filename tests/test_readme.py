@@ -1,4 +1,4 @@
-"""The README's commands run, and print what it says they print, numbers aside."""
+"""The commands of README and docs run, and print what they say they print, numbers aside."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+# In this order, in one folder: a page of docs may go on from what README has made.
+PAGES = [README, *(page.read_text(encoding="utf-8") for page in sorted(ROOT.glob("docs/*.md")))]
 
 
 def blocks() -> list[tuple[str, list[str]]]:
     """(command, lines of output) of each `$ command` in a console block."""
     found: list[tuple[str, list[str]]] = []
-    for block in re.findall(r"```console\n(.*?)\n```", README, flags=re.S):
+    for block in re.findall(r"```console\n(.*?)\n```", "\n".join(PAGES), flags=re.S):
         for line in block.splitlines():
             if line.startswith("$ "):
                 found.append((line[2:], []))

@@ -18,6 +18,7 @@ from qtool.cli.doctor import doctor
 from qtool.cli.ending import flush, open_streams, unwritten, watch_signals
 from qtool.cli.inspect import inspect
 from qtool.cli.quantize import quantize
+from qtool.cli.report import report
 from qtool.files import discard_temporaries
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     quantize: "Make a smaller, faster model.",
     calibrate: "Measure activation ranges once, use them many times.",
     compare: "Accuracy, size and speed against the original; gates for CI.",
+    report: "A saved run again: shown, and judged by other gates; runs nothing.",
     inspect: "What is in a model, what can be quantized and what not, and why.",
     data: "What would be fed to a model; runs nothing.",
     doctor: "Versions, CPU, extras.",

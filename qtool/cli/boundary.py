@@ -80,12 +80,14 @@ def _show(error: QtoolError) -> None:
 def printable(text: str, *, lines: bool = True) -> str:
     """The text without control characters, so that a name in a file cannot steer the terminal.
 
-    Newlines stay unless `lines` is False; what GitHub reads as a command, `::error::`, does not.
+    Newlines stay unless `lines` is False; what GitHub reads as a command, `::error::` or the older
+    `##[error]`, does not.
     """
     kept = "\n" if lines else ""
     plain = "".join(c if c.isprintable() or c in kept else c.__repr__()[1:-1] for c in text)
-    return _WORKFLOW_COMMAND.sub(r"\\x3a:", plain)
+    return _WORKFLOW_COMMAND.sub(lambda found: f"\\x{ord(found[0][0]):02x}{found[0][1:]}", plain)
 
 
-# A runner looks at the start of a line; `onnx::Conv_12`, as PyTorch names things, is no command.
-_WORKFLOW_COMMAND = re.compile(r"(?<![\w.])::(?=[A-Za-z-]+[^\n]*::)")
+# The first counts at the start of a line only, and `onnx::Conv_12`, as PyTorch names things, is no
+# command; the second counts anywhere.
+_WORKFLOW_COMMAND = re.compile(r"(?<![\w.])::(?=[A-Za-z-]+[^\n]*::)|##(?=\[)")

@@ -6,14 +6,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import onnx
+import onnx.numpy_helper
 import pytest
 from typer.testing import CliRunner
 
 from qtool.cli.app import app
-from qtool.cli.compare import _TRY
 
 
 class Case:
@@ -61,19 +62,27 @@ def test_a_failed_gate_exits_with_one_and_says_what_to_try(case: Case) -> None:
     assert f"try: qtool quantize {case.reference} --scheme w8" in result.stderr
 
 
-@pytest.mark.parametrize("source", _TRY)
-def test_what_to_try_is_a_command_that_there_is(case: Case, source: str) -> None:
-    command = _TRY[source].format(model=case.reference, data=case.data).split()
-    result = CliRunner().invoke(app, [*command[1:], "--dry-run"])
-    assert result.exit_code == 0, result.stderr
-
-
 @pytest.mark.parametrize("arguments", [["--exit-zero"], []])
 def test_exit_zero_and_warnings_do_not_fail(case: Case, arguments: list[str]) -> None:
     level = "" if arguments else " @warn"
     result = case.run("--gate", f"top1.drop <= 0.5pp{level}", *arguments)
     assert result.exit_code == 0
     assert "top1.drop is 10 pp" in result.stderr
+
+
+def test_github_gets_a_summary_and_annotations(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT"):
+        (tmp_path / name).touch()
+        monkeypatch.setenv(name, str(tmp_path / name))
+    case.run("--gate", "top1.drop <= 0.5pp")
+    assert (tmp_path / "GITHUB_OUTPUT").stat().st_size == 0
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    result = case.run("-q", "--gate", "top1.drop <= 0.5pp")
+    assert "::error title=" in result.stderr
+    assert "passed=false" in (tmp_path / "GITHUB_OUTPUT").read_text()
+    assert "top1.drop" in (tmp_path / "GITHUB_STEP_SUMMARY").read_text()
 
 
 def test_exit_zero_turns_no_other_code(case: Case) -> None:
@@ -143,6 +152,37 @@ def test_json_never_replaces_a_model(case: Case) -> None:
     assert case.candidate.read_bytes() == before
 
 
+def test_every_form_is_written_even_if_a_gate_fails(case: Case, tmp_path: Path) -> None:
+    files = {form: tmp_path / f"run.{form}" for form in ("json", "markdown", "junit")}
+    options = [text for form, file in files.items() for text in (f"--{form}", str(file))]
+    result = case.run("--gate", "top1.drop <= 0.5pp", *options)
+    assert result.exit_code == 1
+    assert "FAILED" in result.stdout
+    assert json.loads(files["json"].read_bytes())["passed"] is False
+    assert "top1.drop is 10 pp" in files["markdown"].read_text(encoding="utf-8")
+    assert ElementTree.parse(files["junit"]).getroot().get("failures") == "1"
+    refused = case.run(*options[:2])
+    assert refused.exit_code == 2
+    assert "exists" in refused.stderr
+
+
+@pytest.mark.parametrize(("form", "begins"), [("markdown", "<!-- qtool"), ("junit", "<?xml")])
+def test_a_form_on_stdout_is_all_of_stdout(case: Case, form: str, begins: str) -> None:
+    result = case.run(f"--{form}", "-", "--gate", "top1.drop <= 20pp")
+    assert result.exit_code == 0
+    assert result.stdout.startswith(begins)
+    assert "─" not in result.stdout
+
+
+def test_two_forms_do_not_share_a_place(case: Case, tmp_path: Path) -> None:
+    both = case.run("--json", "-", "--markdown", "-")
+    assert both.exit_code == 2
+    assert "--json and --markdown both write to stdout" in both.stderr
+    place = str(tmp_path / "out")
+    assert case.run("--json", place, "--junit", place).exit_code == 2
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_missing_folder_for_json_is_the_machines_fault(case: Case, tmp_path: Path) -> None:
     assert case.run("--json", str(tmp_path / "none" / "run.json")).exit_code == 5
 
@@ -191,6 +231,67 @@ def test_a_pipe_gets_whole_lines(tmp_path: Path, case: Case) -> None:
         proto.graph.output[0].name = proto.graph.node[-1].output[0] = name
         onnx.save(proto, path)
     assert f"{name}  " in case.run().stdout
+
+
+def test_a_baseline_holds_what_was_reached(case: Case, tmp_path: Path) -> None:
+    run = str(tmp_path / "run.json")
+    assert case.run("--json", run).exit_code == 0
+    same = case.run("--baseline", run)
+    assert same.exit_code == 0
+    assert "top1.drop no worse than baseline" in same.stdout
+    assert "since the baseline" in same.stdout
+    worse = onnx.load(case.candidate)
+    tensor = worse.graph.initializer[0]
+    tensor.CopyFrom(onnx.numpy_helper.from_array(np.array([0, 0, 2], np.float32), tensor.name))
+    onnx.save(worse, case.candidate)
+    failed = case.run("--baseline", run)
+    assert failed.exit_code == 1
+    assert "top1.drop.regression is 90 pp, the limit is 0 pp (95 % interval" in failed.stderr
+    allowed = case.run(
+        "--baseline", run, "--gate", "top1.regression <= 95pp",
+        *("--gate", "f1.regression <= 95pp", "--gate", "agreement.regression <= 95pp"),
+        *("--gate", "sqnr.regression <= 95dB"),
+    )  # fmt: skip
+    assert allowed.exit_code == 0, allowed.stderr
+    # It is not replaced by what is held against it.
+    refused = case.run("--baseline", run, "--json", run, "-f")
+    assert refused.exit_code == 2
+    assert "is an input" in refused.stderr
+
+
+def test_a_gate_on_a_regression_needs_a_baseline_that_has_it(case: Case, tmp_path: Path) -> None:
+    gate = ("--gate", "top1.regression <= 1pp")
+    assert "add  --baseline RUN.json" in case.run(*gate).stderr
+    run = str(tmp_path / "sizes.json")
+    assert case.run("--json", run, data=False).exit_code == 0
+    early = case.run("--baseline", run, *gate)
+    assert early.exit_code == 2
+    assert "it needs an earlier run that has it" in early.stderr
+
+
+def test_what_is_no_run_as_a_baseline_is_exit_code_four(case: Case, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    result = case.run("--baseline", str(tmp_path / "run.json"))
+    assert result.exit_code == 4
+    assert "not a run of  qtool compare" in result.stderr
+
+
+def test_a_scorer_is_a_metric(case: Case, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def first(outputs):\n    return outputs['y'][0]\n")
+    scorer = ("--scorer", f"{tmp_path / 'mine.py'}:first")
+    result = case.run(*scorer, "--gate", "first.drop <= 0", "--gate", "first >= 1")
+    assert result.exit_code == 0, result.stderr
+    assert "first.drop <= 0" in result.stdout
+    unknown = case.run("--gate", "first.drop <= 0")
+    assert unknown.exit_code == 2
+
+
+def test_layers_are_a_table_and_a_metric(case: Case) -> None:
+    result = case.run("--layers", "--gate", "layers.own >= 0dB")
+    assert result.exit_code == 0, result.stderr
+    assert "inherited" in result.stdout
+    assert "inherited" not in case.run().stdout
+    assert "add  --layers" in case.run("--gate", "layers.own >= 0dB").stderr
 
 
 def test_latency_is_measured_on_demand(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:

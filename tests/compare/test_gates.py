@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 
 from qtool.compare import gates
+from qtool.compare.kinds import KINDS, Kind
+from qtool.compare.metrics import METRICS, metrics_of, of_scores
 from qtool.compare.result import (
     Comparison,
+    Footprint,
     Latency,
+    LayerError,
     OutputComparison,
     Rate,
     Score,
@@ -38,29 +42,42 @@ def output(name: str = "y", **changes: Any) -> OutputComparison:
     return OutputComparison(name, **values | changes)
 
 
+# of reference and candidate
+SCORES = {
+    "top1": (0.9, 0.895),
+    "top5": (1.0, 0.99),
+    "f1": (0.8, 0.7),
+    "mse": (1.0, 1.5),
+    "r2": (0.9, 0.6),
+    "psnr": (40.0, 38.0),
+    "ssim": (0.9, 0.8),
+    "spearman": (0.8, 0.75),
+    "perplexity": (10.0, 12.0),
+    "mAP": (0.5, 0.45),
+}
+
+
+def score(name: str, reference: float, candidate: float) -> Score:
+    kind = KINDS[name]
+    values = reference, candidate, abs(reference - candidate), Interval(0, 0.02), 100
+    if kind.better == "high":
+        return Score(*values, better="high", unit=kind.unit)
+    return Score(*values, candidate / reference, Interval(1.4, 1.6), kind.better, kind.unit)
+
+
+def layer(own: float, clipped: float | None) -> LayerError:
+    return LayerError("t", "n", "Conv", own - 1, own, own + 5, clipped, False, 100)
+
+
 def comparison(**changes: Any) -> Comparison:
     values: dict[str, Any] = {
         "size": Size(8_000_000, 2_000_000),
         "samples": 100,
         "outputs": (output(),),
-        "scores": {
-            name: Score(
-                reference,
-                candidate,
-                abs(reference - candidate),
-                Interval(0, 0.02),
-                100,
-                *((candidate / reference, Interval(1.4, 1.6)) if name == "mse" else ()),
-            )
-            for name, (reference, candidate) in {
-                "top1": (0.9, 0.895),
-                "top5": (1.0, 0.99),
-                "f1": (0.8, 0.7),
-                "mse": (1.0, 1.5),
-                "r2": (0.9, 0.6),
-            }.items()
-        },
+        "scores": {name: score(name, *numbers) for name, numbers in SCORES.items()},
         "latency": Latency(4, 5, 1, 2, 0.25, Interval(0.2, 0.3), "faster", 100, 1, 1),
+        "footprint": Footprint(10, 4, 0.4, 8_000_000, 2_000_000, 0.25, 9_000_000, 3_000_000),
+        "layers": (layer(20.0, 0.01), layer(30.0, None)),
     }
     return Comparison(Path("r.onnx"), Path("c.onnx"), **values | changes)
 
@@ -78,6 +95,17 @@ AT_LIMIT = {
     "mse.ratio": ["150%", "1.5"],
     "r2": ["0.6"],
     "r2.drop": ["0.3"],
+    "psnr": ["38dB", "38"],
+    "psnr.drop": ["2dB", "2"],
+    "ssim": ["0.8"],
+    "ssim.drop": ["0.1"],
+    "spearman": ["0.75"],
+    "spearman.drop": ["0.05"],
+    "perplexity": ["12"],
+    "perplexity.drop": ["2"],
+    "perplexity.ratio": ["120%", "1.2"],
+    "mAP": ["45%", "0.45"],
+    "mAP.drop": ["5pp"],
     "agreement": ["98%", "0.98"],
     "sqnr": ["30dB", "3e1"],
     "cosine": [".999"],
@@ -89,17 +117,31 @@ AT_LIMIT = {
     "latency.ratio": ["25%", "0.25"],
     "latency.median": ["1ms", "1"],
     "latency.p90": ["2ms", "2"],
+    "load.ratio": ["40%", "0.4"],
+    "load.time": ["4ms", "4"],
+    "memory.ratio": ["25%", "0.25"],
+    "memory.bytes": ["2MB", "2000KB", "2000kB", "2000000"],
+    "layers.own": ["20dB", "20"],
+    "layers.clipped": ["1%", "0.01"],
 }
 
 
-def outcome(text: str, found: Comparison | None = None) -> gates.GateResult:
-    (result,) = gates.judge([gates.parse(text)], found or comparison())
+NO_CHANGE = {
+    name: "0pp" if "%" in metric.units else f"0{metric.units[0]}"
+    for name, metric in METRICS.items()
+}
+
+
+def outcome(
+    text: str, found: Comparison | None = None, baseline: Comparison | None = None
+) -> gates.GateResult:
+    (result,) = gates.judge([gates.parse(text)], found or comparison(), METRICS, baseline)
     return result
 
 
-@pytest.mark.parametrize("metric", gates.METRICS)
+@pytest.mark.parametrize("metric", METRICS)
 def test_each_metric_in_each_of_its_units(metric: str) -> None:
-    assert len(AT_LIMIT[metric]) == len(gates.METRICS[metric].units)
+    assert len(AT_LIMIT[metric]) == len(METRICS[metric].units)
     for limit in AT_LIMIT[metric]:
         passed = {op: outcome(f"{metric} {op} {limit}").passed for op in gates.OPERATORS}
         assert passed == {"<": False, "<=": True, ">": False, ">=": True, "==": True}
@@ -194,7 +236,7 @@ def test_nan_anywhere_is_the_worst() -> None:
     found = comparison(outputs=(output("a"), output("b", cosine=math.nan)))
     result = outcome("cosine >= 0", found)
     assert not result.passed
-    assert result.as_dict()["value"] is None
+    assert math.isnan(result.value)
 
 
 @pytest.mark.parametrize(
@@ -217,13 +259,70 @@ def test_a_gate_that_will_have_nothing_to_read_is_refused_early(
 def test_gates_that_have_something_to_read_pass_on() -> None:
     every = [gates.parse(f"{name} <= {limits[0]}") for name, limits in AT_LIMIT.items()]
     gates.require(every, set(gates.NEEDS))
+    changed = [gates.parse(f"{name}.regression <= {now}") for name, now in NO_CHANGE.items()]
+    gates.require(changed, set(gates.NEEDS), METRICS, comparison())
     gates.require([gates.parse("size.bytes <= 1MB")], {"size"})
 
 
-@pytest.mark.parametrize("metric", [m for m in gates.METRICS if not m.startswith("size")])
+@pytest.mark.parametrize("metric", [m for m in METRICS if not m.startswith("size")])
 def test_what_was_not_computed_says_what_it_needs(metric: str) -> None:
-    bare = comparison(outputs=(), scores={}, latency=None)
+    bare = comparison(outputs=(), scores={}, latency=None, footprint=None, layers=())
     with pytest.raises(UsageError, match=f"{metric} was not computed") as caught:
         outcome(f"{metric} <= {AT_LIMIT[metric][0]}", bare)
     assert "it needs" in caught.value.why
     assert caught.value.fix
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_nothing_changed_since_itself(metric: str) -> None:
+    for operator, passed in {"<": False, "<=": True, ">": False, ">=": True, "==": True}.items():
+        result = outcome(f"{metric}.regression {operator} {NO_CHANGE[metric]}", None, comparison())
+        assert (result.value, result.passed) == (0, passed)
+
+
+def test_a_regression_is_how_much_worse_whichever_way_that_is() -> None:
+    now = comparison(
+        size=Size(8_000_000, 2_100_000),
+        outputs=(output(sqnr_db=28.0, intervals={"sqnr_db": Interval(27, 28.5)}),),
+        scores={"top1": score("top1", 0.9, 0.905), "mse": score("mse", 1.0, 1.75)},
+    )
+    sqnr = outcome("sqnr.regression <= 1.7dB", now, comparison())
+    assert (sqnr.value, sqnr.passed, sqnr.certain) == (2, False, False)
+    assert sqnr.interval == Interval(1.5, 3)
+    assert outcome("size.bytes.regression <= 0.1MB", now, comparison()).value == 100_000
+    assert outcome("mse.regression <= 0.1", now, comparison()).value == 0.25
+    better = outcome("top1.regression <= 0pp", now, comparison())
+    assert better.value == pytest.approx(-0.01)
+    assert better.passed
+
+
+def test_infinities_then_and_now_are_no_regression() -> None:
+    equal = comparison(outputs=(output(sqnr_db=math.inf),))
+    assert outcome("sqnr.regression <= 0", equal, equal).value == 0
+    assert outcome("sqnr.regression <= 0", comparison(), equal).value == math.inf
+    assert outcome("sqnr.regression <= 0", equal, comparison()).value == -math.inf
+
+
+def test_a_regression_needs_a_run_that_has_the_number() -> None:
+    gate = gates.parse("top1.regression <= 1pp")
+    sources = {"size", "data", "labels"}
+    for before in (None, comparison(scores={})):
+        with pytest.raises(UsageError, match="nothing to read") as early:
+            gates.require([gate], sources, METRICS, before)
+        with pytest.raises(UsageError, match="nothing to read") as late:
+            gates.judge([gate], comparison(), METRICS, before)
+        assert early.value.fix == late.value.fix == "add  --baseline RUN.json"
+    with pytest.raises(UsageError, match="nothing to read") as caught:
+        gates.judge([gate], comparison(scores={}), METRICS, comparison())
+    assert "labels" in caught.value.fix
+
+
+def test_scores_of_the_users_own_can_be_gated() -> None:
+    own = of_scores({"edits": Kind(KINDS["mse"].function, "", "low")})
+    metrics = {**METRICS, **own}
+    gate = gates.parse("edits.drop <= 0.1", metrics)
+    with pytest.raises(UsageError, match="unknown metric"):
+        gates.parse("edits.drop <= 0.1")
+    found = comparison(scores={"edits": Score(1, 1.5, 0.5, Interval(0, 1), 100, better="low")})
+    assert gates.judge([gate], found, metrics)[0].value == 0.5
+    assert gates.judge([gate], found, metrics_of(found))[0].value == 0.5

@@ -14,7 +14,7 @@ from qtool.cli.app import app
 from tests.models import normal, proto, weight
 from tests.reliability.conftest import COMMAND, ENVIRONMENT, SAMPLES, Shell
 
-EVIL = "[red]\x1b[31m\n::error::<script>\u202e"
+EVIL = "[red]\x1b[31m\n::error::<script>##[add-mask]x\u202e"
 MODEL = SAMPLES / "digits_cnn" / "model.onnx"
 
 
@@ -136,6 +136,7 @@ def test_names_in_a_model_cannot_steer_the_terminal(tmp_path: Path) -> None:
         assert done.exit_code == code, printed
         assert "\x1b" not in printed
         assert "\u202e" not in printed
+        assert "##[" not in printed, "GitHub's runner obeys it anywhere in a line"
         assert not any(line.lstrip().startswith("::error::") for line in printed.splitlines()), (
             printed
         )
