@@ -73,8 +73,9 @@ COMPARISONS = st.builds(
         COUNTS,
     ),
     st.none() | st.builds(
-        Footprint, NUMBERS, NUMBERS, NUMBERS, st.none() | COUNTS, st.none() | COUNTS,
-        st.none() | NUMBERS,
+        Footprint, st.none() | NUMBERS, st.none() | NUMBERS, st.none() | NUMBERS,
+        st.none() | COUNTS, st.none() | COUNTS, st.none() | NUMBERS, st.none() | COUNTS,
+        st.none() | COUNTS,
     ),
     st.lists(LAYERS, max_size=12).map(tuple),
     st.none() | st.builds(Used, NAMES, COUNTS, COUNTS, st.none() | COUNTS, NAMES),
