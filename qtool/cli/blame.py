@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from qtool.report.plain import TRY
+
 if TYPE_CHECKING:
     from qtool.compare.result import Comparison, LayerError
     from qtool.data import Dataset
@@ -60,10 +62,9 @@ def blame(source: str, found: Comparison, *, here: bool) -> tuple[str, ...]:
     if kind is _KEEP:
         return _layers(found, here=here)
     if kind is _SMALLER:
-        command = f"try: {_command('quantize', found.reference, '--bits', 4)}"
+        command = f"{TRY}{_command('quantize', found.reference, '--bits', 4)}"
         return (*_weights(found), command) if here else (command,)
-    folder = "DIR" if found.data is None else found.data.path
-    return (f"try: {_command('quantize', found.reference, '--data', folder, '--bits', 8)}",)
+    return (f"{TRY}{_command('quantize', found.reference, '--data', 'DIR', '--bits', 8)}",)
 
 
 def erring(found: Comparison) -> tuple[LayerError, ...]:
@@ -87,11 +88,11 @@ def _layers(found: Comparison, *, here: bool) -> tuple[str, ...]:
     lines = (f"the largest errors of their own: {named}",) if layers else ()
     kept = layers[: min(NAMED, len(layers) // 2)]
     if not kept:  # what is not to be quantized would be all there is: let activations stay float
-        return (*lines, f"try: {_command('quantize', found.reference, '--scheme', 'w8')}")
+        return (*lines, f"{TRY}{_command('quantize', found.reference, '--scheme', 'w8')}")
     excluded = [part for each in kept for part in ("--exclude", pattern(each.node))]
     options = made_by(found.candidate) if here else ("--data", "DIR")
     try_ = _command("quantize", found.reference, *options, *excluded, "-o", found.candidate, "-f")
-    return (*lines, f"try: {try_}")
+    return (*lines, f"{TRY}{try_}")
 
 
 def _weights(found: Comparison) -> tuple[str, ...]:

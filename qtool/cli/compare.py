@@ -98,11 +98,12 @@ def compare(
     results = asked.judge(found)
     failed = {asked.source(result) for result in results if not result.passed}
     found = with_layers(found, failed, opened, batch_size=batch_size, threads=threads)
+    results = g.blamed(asked, found, results, here=True)
     notes = asked.notes(found)
     out.give(places, found, results, before, notes)
     if data is None:
         err.print("note: sizes and signatures only: accuracy needs samples, add  --data DIR")
-    g.explain(asked, found, results, notes, here=True)
+    g.explain(found, results, notes, here=True)
     out.annotate(found, results, before, notes)
     g.verdict(results, exit_zero=exit_zero)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,21 +64,33 @@ def asked(
     return Asked(tuple(gates.parse(text, metrics) for text in texts), metrics, baseline)
 
 
+def blamed(
+    asked: Asked, found: Comparison, results: Sequence[GateResult], *, here: bool
+) -> tuple[GateResult, ...]:
+    """The results with what is to blame and what to try, where a gate is not met.
+
+    `here`: the models were compared just now, so they may be looked at.
+    """
+    from qtool.cli.blame import blame
+
+    return tuple(
+        result
+        if result.passed
+        else replace(result, why=blame(asked.source(result), found, here=here))
+        for result in results
+    )
+
+
 def explain(
-    asked: Asked,
-    found: Comparison,
-    results: Sequence[GateResult],
-    notes: Sequence[str],
-    *,
-    here: bool,
+    found: Comparison, results: Sequence[GateResult], notes: Sequence[str], *, here: bool
 ) -> None:
     """What a person needs besides the numbers: notes, failed gates, why, and what to try.
 
     `here`: the models were compared just now, so another try is possible.
     """
-    from qtool.cli.blame import blame
     from qtool.cli.boundary import printable
     from qtool.cli.console import err
+    from qtool.report.plain import sentence
 
     used = found.data
     more = ""
@@ -94,11 +106,10 @@ def explain(
     said = set[tuple[str, ...]]()
     for result in results:
         if not result.passed:
-            lines = blame(asked.source(result), found, here=here)
-            again = () if lines in said else lines  # two gates often fail for one reason
-            said.add(lines)
+            why = () if result.why in said else result.why  # two gates often fail for one reason
+            said.add(result.why)
             head = f'{result.gate.level}: gate "{result.gate.text}" failed'
-            text = "\n  ".join([head, _sentence(result), *map(printable, again)])
+            text = "\n  ".join([head, sentence(result), *map(printable, why)])
             typer.echo(text, err=True)
 
 
@@ -106,17 +117,6 @@ def verdict(results: Sequence[GateResult], *, exit_zero: bool) -> None:
     """Exit with 1 if a gate failed; nothing else does."""
     if any(result.failed for result in results) and not exit_zero:
         raise typer.Exit(1)
-
-
-def _sentence(result: GateResult) -> str:
-    """`top1.drop is 1.25 pp, the limit is 0.5 pp (95 % interval 0.4 to 2.1 pp)`."""
-    from qtool.report.table import in_unit, interval_in
-
-    gate, sure = result.gate, ""
-    if result.interval is not None:
-        sure = f" (95 % interval {interval_in(result.interval, gate.unit)})"
-    value, limit = in_unit(result.value, gate.unit), in_unit(gate.limit, gate.unit)
-    return f"{gate.metric} is {value}, the limit is {limit}{sure}"
 
 
 _UNCERTAIN = "its limit lies inside the 95 % interval"

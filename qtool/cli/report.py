@@ -44,9 +44,10 @@ def report(
     places = out.outputs(json, markdown, junit, force=force, inputs=inputs)
     found = saved.comparison
     asked, results = _judged(saved, before, gate, run)
+    results = g.blamed(asked, found, results, here=False)
     notes = asked.notes(found)
     out.give(places, found, results, before, notes)
-    g.explain(asked, found, results, notes, here=False)
+    g.explain(found, results, notes, here=False)
     out.annotate(found, results, before, notes)
     g.verdict(results, exit_zero=exit_zero)
 

@@ -39,7 +39,8 @@ class GateResult:
     """A gate and what was measured.
 
     `certain` is False when the limit lies inside the 95 % interval of the value, and None for a
-    value without an interval.
+    value without an interval. `why` are lines on what is to blame and what to try, of a gate that
+    is not met.
     """
 
     gate: Gate
@@ -47,6 +48,7 @@ class GateResult:
     passed: bool
     certain: bool | None
     interval: Interval | None = None
+    why: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:

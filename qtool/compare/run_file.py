@@ -52,6 +52,7 @@ class _Gate:
     level: Literal["error", "warn"]
     passed: bool
     certain: bool | None
+    why: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +176,7 @@ def _gate(result: GateResult) -> dict[str, Any]:
         "level": gate.level,
         "passed": result.passed,
         "certain": result.certain,
+        "why": list(result.why),
     }
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -14,9 +15,24 @@ T = TypeVar("T")
 _DEPTH = 2  # groups fetched and not yet asked for: a slow one is made up for by a quick one
 _TOGETHER = 0.001  # seconds of fetching in a group: handing over costs as much as a small item
 _MOST = 32  # items in a group
+_TRIED = 8  # items by which it is known how long fetching takes
+_WORTH = 0.0005
+"""Seconds to fetch an item. Less is not worth another thread: it has to wait for a core, which the
+runtime's threads keep busy between runs, and for Python's lock."""
 
 
 def ahead(items: Iterable[T]) -> Iterator[T]:
+    """The same items, fetched by a thread of its own if that is worth it: see `_WORTH`."""
+    rest = iter(items)
+    begun, fetching = time.monotonic(), 0.0
+    for item in islice(rest, _TRIED):
+        fetching += time.monotonic() - begun
+        yield item
+        begun = time.monotonic()
+    yield from rest if fetching < _TRIED * _WORTH else by_thread(rest)
+
+
+def by_thread(items: Iterable[T]) -> Iterator[T]:
     """The same items, fetched by a thread of its own; what fetching raises is raised here."""
     ready: queue.Queue[list[T] | _End] = queue.Queue(_DEPTH)
     stopped = threading.Event()

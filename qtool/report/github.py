@@ -54,11 +54,15 @@ def report(
 
 def _annotations(level: str, results: Sequence[GateResult]) -> list[str]:
     shown = len(results) if len(results) <= ANNOTATIONS else ANNOTATIONS - 1
-    lines = [_command(level, f"qtool: {r.gate.text}", sentence(r)) for r in results[:shown]]
+    lines = [_command(level, f"qtool: {r.gate.text}", _message(r)) for r in results[:shown]]
     if shown < len(results):
         more = f"{len(results) - shown} more gates, see the summary of the job"
         lines.append(_command(level, "qtool: and more", more))
     return lines
+
+
+def _message(result: GateResult) -> str:
+    return "\n".join([sentence(result), *map(visible, result.why)])
 
 
 def _command(level: str, title: str, message: str) -> str:

@@ -55,7 +55,8 @@ def _describe(case: ET.Element, result: GateResult) -> None:
         return
     kind, word = ("failure", "") if result.failed else ("skipped", "a warning: ")
     message = word + sentence(result)
-    ET.SubElement(case, kind, type="gate", message=message).text = message
+    lines = "\n".join([message, *map(visible, result.why)])
+    ET.SubElement(case, kind, type="gate", message=message).text = lines
 
 
 def _gate(result: GateResult) -> str:

@@ -14,11 +14,14 @@ from urllib.parse import quote
 
 from qtool.compare.gates import GateResult
 from qtool.compare.result import Comparison
-from qtool.report.plain import SHOWN, sentence, shortened, visible
+from qtool.report.plain import SHOWN, TRY, sentence, shortened, visible
 from qtool.report.table import Table, tables
 
 LIMIT = 60_000
 """Bytes, so characters too; a comment holds 65,536 characters on GitHub and a million on GitLab."""
+
+COMMAND = 2_000
+"""Characters of a command to try, which is of no use when it is cut."""
 
 _FOLDED = ("outputs", "layers")
 _MARKED = 200  # characters of a name in the mark
@@ -58,9 +61,9 @@ def markdown(
     return text
 
 
-def code(text: str) -> str:
+def code(text: str, limit: int = SHOWN) -> str:
     """A name as code: a span, or where that cannot hold it, HTML with each sign a reference."""
-    text = shortened(visible(text))
+    text = shortened(visible(text), limit)
     if _SPAN.fullmatch(text):
         return f"`{text}`"
     inside = "".join(c if c.isalnum() else f"&#{ord(c)};" for c in text)
@@ -117,7 +120,13 @@ def _headline(results: Sequence[GateResult]) -> str:
 
 def _unmet(result: GateResult) -> str:
     verdict = "❌ failed" if result.failed else "⚠️ warning"
-    return f"- {verdict}: {code(result.gate.text)}: {prose(sentence(result))}"
+    lines = [f"- {verdict}: {code(result.gate.text)}: {prose(sentence(result))}"]
+    for line in result.why:
+        command = line.removeprefix(TRY)
+        lines.append(
+            f"  - {TRY}{code(command, COMMAND)}" if command != line else f"  - {prose(line)}"
+        )
+    return "\n".join(lines)
 
 
 def _section(table: Table) -> Section:

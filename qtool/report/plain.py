@@ -5,6 +5,8 @@ from __future__ import annotations
 from qtool.compare.gates import GateResult
 from qtool.report.table import in_unit, interval_in
 
+TRY = "try: "
+"""What a line begins with that is a command."""
 SHOWN = 200
 """Characters of a name that are shown; a longer one keeps its two ends."""
 

@@ -41,15 +41,15 @@ def quantized(model: Path, data: Dataset, output: Path) -> Path:
     return output
 
 
-def plain(model: Path, data: Dataset, size: int) -> None:
-    session = Session(model)
+def plain(model: Path, data: Dataset, size: int, threads: int) -> None:
+    session = Session(model, threads=threads)
     for feeds in data.batches(size):
         session.run(feeds)
 
 
-def both_plain(model: Path, candidate: Path, data: Dataset, size: int) -> None:
-    plain(model, data, size)
-    plain(candidate, data, size)
+def both_plain(model: Path, candidate: Path, data: Dataset, size: int, threads: int) -> None:
+    plain(model, data, size, threads)
+    plain(candidate, data, size, threads)
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=list(SUBJECTS), choices=list(SUBJECTS))
     parser.add_argument("--samples", type=int, default=MANY)
     parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=0, help="of the runtime; 0: all cores")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--layers", action="store_true")
     parser.add_argument("--only", choices=("time", "memory"))
@@ -119,8 +120,12 @@ def passes(
     """Seconds of the two plain passes, and those of a comparison over them; medians."""
     times: list[tuple[float, float]] = []
     for turn in range(options.rounds):
-        steps: list[Callable[[], object]] = [partial(both_plain, model, candidate, data, size)]
-        steps.append(partial(compare, model, candidate, data, batch_size=size))
+        steps: list[Callable[[], object]] = [
+            partial(both_plain, model, candidate, data, size, options.threads)
+        ]
+        steps.append(
+            partial(compare, model, candidate, data, batch_size=size, threads=options.threads)
+        )
         found = [seconds(step) for step in (steps if turn % 2 == 0 else steps[::-1])]
         times.append((found[0], found[1]) if turn % 2 == 0 else (found[1], found[0]))
     return median(t[0] for t in times), median(t[1] / t[0] for t in times)

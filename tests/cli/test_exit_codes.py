@@ -54,8 +54,8 @@ def test_1_a_gate_failed_and_says_why(candidate: Path) -> None:
     said = done.stderr.splitlines()
     start = said.index('error: gate "sqnr >= 60dB" failed')
     value, blamed, command = said[start + 1 : start + 4]
-    assert value.startswith("  sqnr is ")
-    assert "the limit is 60 dB (95 % interval " in value
+    assert value.startswith("  sqnr is ") and value.endswith("), the limit is 60 dB")
+    assert " dB (95 % interval " in value
     assert blamed.startswith("  the largest errors of their own: ")
     assert command.startswith(f"  try: qtool quantize {MODEL} ")
 

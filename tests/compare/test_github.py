@@ -247,3 +247,13 @@ def test_a_file_without_permission_is_a_note(runner: Runner) -> None:
 def test_a_full_disk_is_a_note(runner: Runner) -> None:
     (line,) = report(run(), (), runner.environ | {"GITHUB_OUTPUT": "/dev/full"})
     assert line == "note: GITHUB_OUTPUT was not written: No space left on device"
+
+
+def test_what_is_to_blame_is_in_the_annotation(runner: Runner) -> None:
+    found = run()
+    (result,) = results(found, "top1.drop <= 0.5pp")
+    why = ("the worst: a,b\n::error::x", "try: qtool quantize m.onnx")
+    (line,) = report(found, [replace(result, why=why)], runner.environ)
+    assert line.startswith("::error title=")
+    assert "%0Athe worst: a,b\\n::error::x%0Atry: qtool quantize m.onnx" in line
+    assert "\n" not in line

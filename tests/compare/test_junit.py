@@ -105,3 +105,14 @@ def test_equal_runs_give_equal_bytes_without_time_and_host() -> None:
     assert text == junit(run(), results(run(), *GATES))
     root = etree.fromstring(text.encode())
     assert not {"time", "timestamp", "hostname"} & {a for each in root.iter() for a in each.attrib}
+
+
+@pytest.mark.parametrize("name", UNKIND)
+def test_what_is_to_blame_is_in_the_text(name: str) -> None:
+    found = run()
+    (result,) = results(found, "top1.drop <= 0.5pp")
+    why = (f"the worst: {name}", "try: qtool quantize m.onnx")
+    (case,) = list(suite(junit(found, [replace(result, why=why)])))
+    message, *lines = case.result[0].text.split("\n")
+    assert message == case.result[0].message
+    assert lines == [visible(each) for each in why]

@@ -225,3 +225,15 @@ def test_equal_runs_give_equal_bytes() -> None:
     assert markdown(run("a"), results(run("a"), *GATES)) == markdown(
         run("a"), results(run("a"), *GATES)
     )
+
+
+@pytest.mark.parametrize("name", ["node_1", *UNKIND])
+def test_what_is_to_blame_stands_under_its_gate(name: str) -> None:
+    found = run()
+    command = f"qtool quantize m.onnx {'--exclude node ' * 40}--exclude {name} -o out.onnx -f"
+    why = (f"the largest errors of their own: {name} (3.1 dB)", f"try: {command}")
+    (result,) = results(found, "top1.drop <= 0.5pp")
+    page = read(markdown(found, [replace(result, why=why)]))
+    assert shortened(visible(command), 2_000) in page.codes
+    assert "the largest errors of their own:" in page.text
+    assert "(3.1 dB)" in page.text

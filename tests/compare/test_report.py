@@ -190,4 +190,5 @@ def test_json_is_strict_and_whole() -> None:
         "level": "error",
         "passed": False,
         "certain": False,
+        "why": [],
     }

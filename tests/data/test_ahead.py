@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from qtool.data.ahead import ahead
+from qtool.data import ahead as module
+from qtool.data.ahead import by_thread as ahead
 
 
 def test_order_and_number_stay() -> None:
@@ -65,3 +66,20 @@ def test_who_leaves_early_leaves_no_thread() -> None:
         if thread.daemon and thread.name.startswith("Thread"):
             thread.join(5)
     assert threading.active_count() <= before
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_only_what_takes_a_while_has_a_thread_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, slow: bool
+) -> None:
+    here = threading.get_ident()
+    monkeypatch.setattr(module, "_WORTH", 0.0 if slow else 60.0)
+
+    def items() -> Iterator[tuple[int, bool]]:
+        for number in range(20):
+            yield number, threading.get_ident() == here
+
+    got = list(module.ahead(items()))
+    assert [number for number, _ in got] == list(range(20))
+    assert [own for _, own in got] == [True] * 8 + [not slow] * 12
+    assert list(module.ahead(())) == []
