@@ -134,16 +134,12 @@ def _sources(
     data: Dataset | None, scorers: Sequence[Scorer], *, latency: bool, layers: bool
 ) -> set[str]:
     """What gates can read of this run."""
-    held = data is not None and (
-        data.labels is not None
-        or data.pairs is not None
-        or data.annotations is not None
-        or data.declaration.next_token is not None
-    )
+    from qtool.compare.truth import any_truth
+
     present = {
         "size": True,
         "data": data is not None,
-        "labels": held or bool(scorers),
+        "labels": bool(scorers) or (data is not None and any_truth(data)),
         "latency": latency,
         "layers": layers,
     }

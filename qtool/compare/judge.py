@@ -16,7 +16,7 @@ from qtool.compare.footprint import measure_footprint
 from qtool.compare.interface import Casts, check_readable, check_signatures
 from qtool.compare.latency import measure
 from qtool.compare.layers import compare_layers
-from qtool.compare.result import Comparison, Score, Size, Used
+from qtool.compare.result import Comparison, LayerError, Score, Size, Used
 from qtool.compare.truth import truths
 from qtool.compare.truth.custom import Scorer
 from qtool.compare.truth.held import Truth
@@ -94,19 +94,22 @@ def compare(
         scores |= each.scores
     unused = tuple(note for each in judged for note in each.notes)
     notes = casts.notes() + tuple(note for w in watched for note in w.notes()) + unused
-    each_layer = None
+    errors: tuple[LayerError, ...] = ()
     if layers:
+        for session in sessions:
+            session.close()
         sizes = {"batch_size": batch_size, "threads": threads}
-        each_layer = compare_layers(reference, candidate, data, **sizes, progress=progress)
-        notes += each_layer.notes()
+        every = compare_layers(reference, candidate, data, **sizes, progress=progress)
+        errors, notes = every.errors, notes + every.notes()
     timed, footprint = None, None
     if latency:
         first = islice(data.batches(batch_size), LATENCY_SAMPLES)
         few = list(carried(carry, first, sessions[0].run))
         others = list(map(casts, few))
         timed = measure(*sessions, few, others, batch_size=batch_size, threads=threads)
-        first_of = few[0], others[0]
-        footprint, unknown = measure_footprint(reference, candidate, *first_of, threads=threads)
+        footprint, unknown = measure_footprint(
+            reference, candidate, few[0], others[0], threads=threads
+        )
         notes += unknown
     return Comparison(
         reference,
@@ -118,7 +121,7 @@ def compare(
         scores=scores,
         latency=timed,
         footprint=footprint,
-        layers=each_layer.errors if each_layer else (),
+        layers=errors,
         data=Used(printable(data.path), len(data), data.total, data.seed, digest),
         notes=notes,
     )
