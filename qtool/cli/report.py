@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,7 +45,10 @@ def report(
     places = out.outputs(json, markdown, junit, force=force, inputs=inputs)
     found = saved.comparison
     asked, results = _judged(saved, before, gate, run)
-    results = g.blamed(asked, found, results, here=False)
+    results = tuple(
+        replace(result, why=saved.why.get(result.gate.text, result.why))
+        for result in g.blamed(asked, found, results, here=False)
+    )
     notes = asked.notes(found)
     out.give(places, found, results, before, notes)
     g.explain(found, results, notes, here=False)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -35,11 +35,15 @@ LARGEST = 1 << 27
 
 @dataclass(frozen=True)
 class Run:
-    """A run as it was saved: what was measured, the gates it was held against, and the baseline."""
+    """A run as it was saved: what was measured, the gates it was held against, and the baseline.
+
+    `why` has, of gates that were not met, what was to blame when the models could be looked at.
+    """
 
     comparison: Comparison
     gates: tuple[str, ...] = ()
     baseline: Comparison | None = None
+    why: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,8 @@ def read_run(path: Path) -> Run:
     except (ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
     own = {each.name: getattr(found, each.name) for each in fields(Comparison)}
-    return Run(Comparison(**own), tuple(each.gate for each in found.gates), found.baseline)
+    why = {each.gate: each.why for each in found.gates if each.why}
+    return Run(Comparison(**own), tuple(each.gate for each in found.gates), found.baseline, why)
 
 
 def json_schema() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -62,12 +63,14 @@ def test_calibrate(qtool: Run, cnn: Path, bucket: str) -> None:
                "--calibration", cnn / "remote"))  # fmt: skip
 
 
-def test_a_failed_gate_names_the_url(qtool: Run, cnn: Path, bucket: str) -> None:
-    model = cnn.parent / "model.onnx"
+def test_a_run_names_the_url(qtool: Run, cnn: Path, bucket: str, tmp_path: Path) -> None:
+    model, report = cnn.parent / "model.onnx", tmp_path / "run.json"
     result = qtool("compare", model, model, "--data", f"{URL}/eval", "--samples", 20,
-                   "--latency", "--gate", "latency.ratio <= 0.01")  # fmt: skip
+                   "--latency", "--gate", "latency.ratio <= 0.01", "--json", report)  # fmt: skip
     assert result.exit_code == 1
-    assert f"--data {URL}/eval --bits 8" in result.stderr
+    assert "--data DIR --bits 8" in result.stderr, "calibration data, not what it is judged on"
+    run = json.loads(report.read_text())
+    assert run["data"]["path"] == f"{URL}/eval"
 
 
 def test_an_error_names_the_url(qtool: Run, cnn: Path, bucket: str) -> None:
