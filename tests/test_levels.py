@@ -56,7 +56,7 @@ DOORS = {
     "onnx_ir": {
         "qtool.apart", "qtool.external", "qtool.maps", "qtool.model", "qtool.ops", "qtool.plan",
         "qtool.calibrate", "qtool.passes", "qtool.workflow", "qtool.inspect",
-        "qtool.compare.layers",
+        "qtool.compare.layers", "qtool.compare.weights",
     },
 }  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))

@@ -62,9 +62,9 @@ def blame(source: str, found: Comparison, *, here: bool) -> tuple[str, ...]:
     if kind is _KEEP:
         return _layers(found, here=here)
     if kind is _SMALLER:
-        command = f"{TRY}{_command('quantize', found.reference, '--bits', 4)}"
-        return (*_weights(found), command) if here else (command,)
-    return (f"{TRY}{_command('quantize', found.reference, '--data', 'DIR', '--bits', 8)}",)
+        return (*(_weights(found) if here else ()), *_fewer_bits(found, here=here))
+    options = ("--data", "DIR", "--bits", 8)
+    return (f"{TRY}{_command('quantize', found.reference, *options, *_to(found))}",)
 
 
 def erring(found: Comparison) -> tuple[LayerError, ...]:
@@ -81,18 +81,43 @@ def pattern(node: str) -> str:
 
 
 def _layers(found: Comparison, *, here: bool) -> tuple[str, ...]:
-    from qtool.compare.weights import made_by
+    from qtool.compare.weights import is_quantized, kept_float, made_by
 
     layers = erring(found)
     named = ", ".join(f"{layer.node} ({layer.own_db:.1f} dB)" for layer in layers[:NAMED])
     lines = (f"the largest errors of their own: {named}",) if layers else ()
-    kept = layers[: min(NAMED, len(layers) // 2)]
-    if not kept:  # what is not to be quantized would be all there is: let activations stay float
+    if here and is_quantized(found.reference):
+        swapped = "" if is_quantized(found.candidate) else ": are the two swapped?"
+        return (*lines, f"the reference is a quantized model{swapped}")
+    if here and not is_quantized(found.candidate):
         return (*lines, f"{TRY}{_command('quantize', found.reference, '--scheme', 'w8')}")
-    excluded = [part for each in kept for part in ("--exclude", pattern(each.node))]
+    worst = layers[: min(NAMED, len(layers) // 2)]
+    if not worst:  # what is not to be quantized would be all there is: let activations stay float
+        command = _command("quantize", found.reference, "--scheme", "w8", *_to(found))
+        return (*lines, f"{TRY}{command}")
+    # What is in float already stays so, or the next try would undo this one.
+    kept = dict.fromkeys((*(kept_float(found.candidate) if here else ()), *(e.node for e in worst)))
+    excluded = [part for node in kept for part in ("--exclude", pattern(node))]
     options = made_by(found.candidate) if here else ("--data", "DIR")
-    try_ = _command("quantize", found.reference, *options, *excluded, "-o", found.candidate, "-f")
-    return (*lines, f"{TRY}{try_}")
+    command = _command("quantize", found.reference, *options, *excluded, *_to(found))
+    return (*lines, f"{TRY}{command}")
+
+
+def _to(found: Comparison) -> tuple[object, ...]:
+    """In the place of the candidate, if that is not the reference itself."""
+    same = found.candidate.resolve() == found.reference.resolve()
+    return () if same else ("-o", found.candidate, "-f")
+
+
+def _fewer_bits(found: Comparison, *, here: bool) -> tuple[str, ...]:
+    """The same form with 4 bits where it has more."""
+    from qtool.compare.weights import made_by
+
+    options = made_by(found.candidate) if here else ()
+    data = ("--data", "DIR") if "--data" in options else ()
+    dynamic = ("--mode", "dynamic") if "--mode" in options else ()
+    command = _command("quantize", found.reference, *data, *dynamic, "--bits", 4, *_to(found))
+    return (f"{TRY}{command}",)
 
 
 def _weights(found: Comparison) -> tuple[str, ...]:

@@ -72,13 +72,17 @@ def blamed(
     `here`: the models were compared just now, so they may be looked at.
     """
     from qtool.cli.blame import blame
+    from qtool.compare.gates import holds
+    from qtool.report.table import in_unit
 
-    return tuple(
-        result
-        if result.passed
-        else replace(result, why=blame(asked.source(result), found, here=here))
-        for result in results
-    )
+    def why(result: GateResult) -> tuple[str, ...]:
+        score = found.scores.get(result.gate.metric)
+        if score is not None and not holds(result.gate, score.reference):
+            itself = in_unit(score.reference, result.gate.unit)
+            return (f"the reference has {itself} itself: no way of quantizing will meet this",)
+        return blame(asked.source(result), found, here=here)
+
+    return tuple(r if r.passed else replace(r, why=why(r)) for r in results)
 
 
 def explain(

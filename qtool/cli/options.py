@@ -46,7 +46,9 @@ Method = Annotated[
 Samples = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Use at most this many (256).")
 ]
-Seed = Annotated[int | None, typer.Option(metavar="N", help="Chooses which samples (0).")]
+Seed = Annotated[
+    int | None, typer.Option(max=2**53, metavar="N", help="Chooses which samples (0).")
+]
 BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Samples in one run.")]
 Include = Annotated[
     list[str] | None,

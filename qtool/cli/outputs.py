@@ -54,7 +54,7 @@ def outputs(
     places = {form: place for form, place in asked.items() if place is not None}
     taken: dict[str, str] = {}
     for form, place in places.items():
-        key = place if place == "-" else str(Path(place).absolute())
+        key = place if place == "-" else str(Path(place).parent.resolve() / Path(place).name)
         if key in taken:
             where = "stdout" if place == "-" else place
             raise UsageError(

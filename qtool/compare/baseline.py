@@ -14,9 +14,10 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from qtool.compare.gates import REGRESSION, Gate, GateResult, regression
+from qtool.compare.gates import NEEDS, REGRESSION, Gate, GateResult, regression
 from qtool.compare.metrics import Metric, metrics_of
 from qtool.compare.result import Comparison
+from qtool.errors import UsageError
 
 SUFFIX = " no worse than baseline"
 """What the text of each such gate ends with: it is no gate that could be given."""
@@ -34,7 +35,20 @@ class Rule:
 def check(
     comparison: Comparison, baseline: Comparison, gates: Iterable[Gate] = ()
 ) -> tuple[GateResult, ...]:
-    """Whether anything is worse that none of `gates` is about."""
+    """Whether anything is worse that none of `gates` is about.
+
+    Raises:
+        UsageError: the baseline has a score or a distance that this run has not: it may be worse.
+    """
+    for name, metric in metrics_of(baseline).items():
+        rule = _rule(name, metric)
+        strict = rule is not None and rule.level == "error"
+        if strict and metric.read(baseline) and not metric.read(comparison):
+            raise UsageError(
+                f"{_about(name)} of the baseline cannot be judged: this run has none",
+                f"it needs {metric.needs or NEEDS[metric.source][0]}",
+                "run on the baseline's data, or take a baseline without it",
+            )
     given = {_about(g.metric) for g in gates if g.metric.endswith(REGRESSION)}
     found = (
         _check(name, metric, rule, comparison, baseline)

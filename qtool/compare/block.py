@@ -51,11 +51,12 @@ class Block:
     """Takes runs of both models and gives them back in blocks: all arrays with an axis of samples,
     of the same shapes in all runs. Anything else comes alone.
 
-    `inputs`: what was fed is wanted too, and so must be joined.
+    `inputs`: what was fed is wanted too, and so must be joined. `alone`: nothing is joined.
     """
 
-    def __init__(self, inputs: bool) -> None:
+    def __init__(self, inputs: bool, *, alone: bool = False) -> None:
         self._inputs = inputs
+        self._alone = alone
         self._runs: tuple[list[Values], list[Values], list[Values]] = ([], [], [])
         self._like: object = None
         self._samples = self._bytes = 0
@@ -65,7 +66,7 @@ class Block:
     ) -> Iterator[Part]:
         """What is full now."""
         run = (feeds, reference, candidate)
-        form = _form(run if self._inputs else run[1:], count)
+        form = None if self._alone else _form(run if self._inputs else run[1:], count)
         if form is None or form != self._like:
             yield from self.rest()
         self._like = form

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from qtool.compare.metrics import METRICS, Measured, Metric
@@ -63,7 +63,7 @@ def parse(text: str, metrics: Mapping[str, Metric] = METRICS) -> Gate:
         UsageError: not a gate, or an unknown metric, unit or level.
     """
     parts = _GATE.fullmatch(text.strip())
-    if parts is None:
+    if parts is None or not math.isfinite(float(parts[3])):
         raise UsageError(
             f"not a gate: {text!r}",
             f"a gate is METRIC OPERATOR NUMBER[UNIT] [@LEVEL]\nmetrics: {', '.join(metrics)}\n"
@@ -74,13 +74,22 @@ def parse(text: str, metrics: Mapping[str, Metric] = METRICS) -> Gate:
     known = _units(metrics)
     if name not in known:
         why = f"known: {', '.join(metrics)}; each with {REGRESSION} if there is a baseline"
-        close = {each.lower(): each for each in known}
+        close = {each.lower(): each for each in known} | SYNONYMS
         hint = did_you_mean(close.get(name.lower(), name), known)
         raise UsageError(f"unknown metric {name!r} in gate {text!r}", why, hint)
     if unit not in known[name]:
         wrong = f"unit {unit!r} does not fit" if unit else "a unit is missing"
         units = " or ".join(u or "none" for u in known[name])
-        raise UsageError(f"{wrong} in gate {text!r}", f"units of {name}: {units}")
+        meant = next((u for u in known[name] if u.lower() == unit.lower() and u), "")
+        meant = "pp" if unit == "%" and "pp" in known[name] else meant
+        hint = f"did you mean {number}{meant}?" if meant else ""
+        raise UsageError(f"{wrong} in gate {text!r}", f"units of {name}: {units}", hint)
+    if not unit and "%" in known[name] and _most(name) < abs(float(number)) < 1000:
+        raise UsageError(
+            f"the limit of gate {text!r} is out of range",
+            f"without a unit it is {'a ratio' if _most(name) > 1 else 'a share of 1'}",
+            f"did you mean {number}%?",
+        )
     if level and level not in LEVELS:
         levels = f"levels: {', '.join(LEVELS)}"
         raise UsageError(
@@ -162,13 +171,23 @@ def _judge(
     else:
         measured, missing = metric.read(comparison), metric.source
     if measured is None:
-        raise _not_computed(gate, missing, metrics)
+        raise _not_computed(gate, missing, metrics, comparison.notes)
     value, interval = measured
-    # 0.9 - 0.895 is a bit more than 0.005: equal up to rounding is equal.
-    same = math.isclose(value, gate.limit, rel_tol=1e-9, abs_tol=1e-12)
-    passed = "=" in gate.operator if same else OPERATORS[gate.operator](value, gate.limit)
     certain = None if interval is None else gate.limit not in interval
-    return GateResult(gate, value, bool(passed), certain, interval)
+    return GateResult(gate, value, holds(gate, value), certain, interval)
+
+
+def holds(gate: Gate, value: float) -> bool:
+    """Whether a value meets the gate."""
+    # 0.9 - 0.895 is a bit more than 0.005: equal up to rounding is equal.
+    shares = 1e-12 if gate.unit in ("pp", "%") else 0.0
+    same = math.isclose(value, gate.limit, rel_tol=1e-9, abs_tol=shares)
+    return bool("=" in gate.operator if same else OPERATORS[gate.operator](value, gate.limit))
+
+
+def _most(name: str) -> float:
+    """The largest limit that makes sense without a unit; below 1,000 it is taken for percent."""
+    return 10.0 if _plain(name).endswith(".ratio") else 1.0
 
 
 def _plain(name: str) -> str:
@@ -183,12 +202,17 @@ def _units(metrics: Mapping[str, Metric]) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _not_computed(gate: Gate, missing: str, metrics: Mapping[str, Metric]) -> UsageError:
-    why, fix = NEEDS[missing]
-    own = metrics[_plain(gate.metric)].needs if missing != "baseline" else ""
+def _not_computed(
+    gate: Gate, missing: str, metrics: Mapping[str, Metric], notes: Sequence[str] = ()
+) -> UsageError:
+    metric, (why, fix) = metrics[_plain(gate.metric)], NEEDS[missing]
+    if missing == metric.source:
+        why, fix = metric.needs or why, metric.fix or fix
+    # A note tells why what is there could not be used.
+    told = "".join(f"\n{note}" for note in notes if "not used" in note)
     return UsageError(
         f"gate {gate.text!r} has nothing to read: {gate.metric} was not computed",
-        f"it needs {own or why}",
+        f"it needs {why}{told}",
         fix,
     )
 
@@ -199,6 +223,11 @@ _GATE = re.compile(
 )
 
 LEVELS = ("error", "warn")
+# what others call it -> what it is called here
+SYNONYMS = {
+    "accuracy": "top1", "acc": "top1", "map50": "mAP", "latency": "latency.ratio",
+    "speed": "latency.ratio", "size": "size.ratio", "memory": "memory.ratio", "snr": "sqnr",
+}  # fmt: skip
 UNITS = {"": 1.0, "pp": 0.01, "%": 0.01, "dB": 1.0, "KB": 1e3, "kB": 1e3, "MB": 1e6, "ms": 1.0}
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,

@@ -81,7 +81,8 @@ def compare(
     for signature in signatures:
         check_readable(signature)
     carry = data.declaration.carry
-    vectors = data.pairs is not None or (data.labels is not None and data.labels.ndim > 1)
+    labels = data.labels
+    vectors = data.pairs is not None if labels is None else labels.ndim > 1
     watched = _watched(signatures[0], output, carry, vectors=vectors)
     signatures[0].without(data.states).check_batches(batch_size, len(data))
     held = truths(data, watched, scorers)  # what is wrong with them is said before the models run
@@ -140,7 +141,7 @@ def _run(
     Raises:
         DataError: there are no samples.
     """
-    block = Block(inputs=any(truth.inputs for truth in held))
+    block = Block(any(truth.inputs for truth in held), alone=any(truth.alone for truth in held))
 
     def show(full: Iterable[Part]) -> None:
         for part in full:

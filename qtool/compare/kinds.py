@@ -26,17 +26,19 @@ Columns = tuple[Array, ...]
 
 @dataclass(frozen=True)
 class Kind:
-    """One score. `rate`: in 0 … 1, a sample moves it by about 1/n; `needs` is for errors."""
+    """One score. `rate`: in 0 … 1, a sample moves it by about 1/n. `needs` and `fix` are said."""
 
     function: Metric
     needs: str
     better: str = "high"
     unit: str = ""
     rate: bool = False
+    fix: str = "add class folders, labels.csv or labels.npy to the folder of  --data,  or  --scorer"
 
 
 _CLASSES = "integer labels and an output of class scores or of predicted classes"
 _IMAGES = "float labels that are images, and an output of their shape"
+_TARGETS = "add labels.npy, the images that the output should be, to the folder of  --data"
 
 KINDS: Mapping[str, Kind] = {
     "top1": Kind(mean, _CLASSES, unit="share", rate=True),
@@ -46,13 +48,25 @@ KINDS: Mapping[str, Kind] = {
     "f1": Kind(f1_macro, _CLASSES, unit="share", rate=True),
     "mse": Kind(mean, "float labels and an output of their shape", better="low"),
     "r2": Kind(r2, "float labels and an output of one number for each sample"),
-    "psnr": Kind(mean, _IMAGES, unit="dB"),
-    "ssim": Kind(mean, _IMAGES),
-    "spearman": Kind(spearman, "pairs.csv, and an output that is an embedding of the sample"),
-    "perplexity": Kind(
-        perplexity, "next_token in qtool.toml, or labels for each place, and logits", better="low"
+    "psnr": Kind(mean, _IMAGES, unit="dB", fix=_TARGETS),
+    "ssim": Kind(mean, _IMAGES, fix=_TARGETS),
+    "spearman": Kind(
+        spearman,
+        "pairs.csv, and an output that is an embedding of the sample",
+        fix="add pairs.csv (first,second,score) to the folder of  --data",
     ),
-    "mAP": Kind(mean, "annotations.json, and an output of boxes", unit="share"),
+    "perplexity": Kind(
+        perplexity,
+        "next_token in qtool.toml, or labels for each place, and logits",
+        better="low",
+        fix='add  next_token = "INPUT"  under [data] in qtool.toml',
+    ),
+    "mAP": Kind(
+        mean,
+        "annotations.json, and an output of boxes",
+        unit="share",
+        fix="add annotations.json (COCO) to the folder of  --data",
+    ),
 }
 
 

@@ -26,6 +26,7 @@ class Metric:
     read: Reader
     needs: str = ""
     better: str = "low"
+    fix: str = ""
 
 
 def of_scores(kinds: Mapping[str, Kind]) -> dict[str, Metric]:
@@ -33,11 +34,13 @@ def of_scores(kinds: Mapping[str, Kind]) -> dict[str, Metric]:
     found = {}
     for name, kind in kinds.items():
         values, drops = _UNITS[kind.unit]
-        found[name] = Metric(values, "labels", _score(name, "value"), kind.needs, kind.better)
-        found[f"{name}.drop"] = Metric(drops, "labels", _score(name, "drop"), kind.needs)
+        said = {"needs": kind.needs, "fix": kind.fix}
+        value, drop = _score(name, "value"), _score(name, "drop")
+        found[name] = Metric(values, "labels", value, better=kind.better, **said)
+        found[f"{name}.drop"] = Metric(drops, "labels", drop, **said)
         if kind.better == "low":
             read = _score(name, "ratio")
-            found[f"{name}.ratio"] = Metric(_RATE, "labels", read, kind.needs)
+            found[f"{name}.ratio"] = Metric(_RATE, "labels", read, **said)
     return found
 
 

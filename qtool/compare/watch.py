@@ -88,13 +88,14 @@ class Watch:
         if self._lost:
             return None
         errors, broken, agreement = self._errors, self._mismatched > 0, self._agreement()
+        nothing = np.nan if errors.lost else 0.0  # equal to nothing is not equal
         found = OutputComparison(
             self.name,
             self._dtype,
-            sqnr_db=-np.inf if broken else errors.sqnr_db,
-            cosine=np.nan if broken else errors.cosine,
-            max_abs_error=np.inf if broken else errors.max_abs_error,
-            mean_abs_error=np.inf if broken else errors.mean_abs_error,
+            sqnr_db=-np.inf if broken else nothing or errors.sqnr_db,
+            cosine=np.nan if broken else nothing or errors.cosine,
+            max_abs_error=np.inf if broken else nothing or errors.max_abs_error,
+            mean_abs_error=np.inf if broken else nothing or errors.mean_abs_error,
             identical=errors.identical and not broken,
             nonfinite=errors.nonfinite,
             skipped=errors.skipped,
@@ -122,7 +123,8 @@ class Watch:
     def _intervals(self) -> dict[str, Interval]:
         """Of what is the mean, or a function of sums, over samples."""
         found = {}
-        if self._sums and not self._errors.nonfinite and not self._errors.identical:
+        unknown = self._errors.nonfinite or self._errors.lost
+        if self._sums and not unknown and not self._errors.identical:
             column = dict(zip(distances.SUMS, np.concatenate(self._sums).T, strict=True))
             figures = [
                 (metric, tuple(column[each] for each in of)) for metric, of in _DISTANCES.values()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx_ir as ir
+
 from qtool import model
 
 FLOATS = ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")
@@ -47,9 +49,6 @@ def made_by(path: Path) -> tuple[str, ...]:
     """
     found = model.load(path)
     operators = {node.op_type for node in found.graph.all_nodes()}
-    for operator, options in _BY_OPERATOR.items():
-        if operator in operators:
-            return options
     sizes: dict[str, int] = {}
     for value in found.graph.initializers.values():
         if value.const_value is not None:
@@ -57,13 +56,62 @@ def made_by(path: Path) -> tuple[str, ...]:
             sizes[kind] = sizes.get(kind, 0) + value.const_value.nbytes
     stored = [kind for kind in sizes if kind in _BY_TYPE]
     most = max(stored, key=lambda kind: sizes[kind], default="")
+    for operator, options in _BY_OPERATOR.items():
+        if operator in operators:
+            return (*options, *_BITS.get(most, ()))
     return _BY_TYPE.get(most, ("--data", "DIR"))
+
+
+def is_quantized(path: Path) -> bool:
+    """Whether anything in the model is stored or computed in less than float32.
+
+    Raises:
+        ModelError, MachineError: as `qtool.model.load`.
+    """
+    found = model.load(path)
+    operators = {node.op_type for node in found.graph.all_nodes()}
+    kinds = {
+        value.const_value.dtype.name
+        for value in found.graph.initializers.values()
+        if value.const_value is not None and len(value.const_value.shape) > 1
+    }
+    return any("Quantize" in each or each.startswith("QLinear") for each in operators) or bool(
+        kinds & set(_BY_TYPE)
+    )
+
+
+def kept_float(path: Path) -> tuple[str, ...]:
+    """The nodes whose weights could have been quantized, and are in float32.
+
+    Raises:
+        ModelError, MachineError: as `qtool.model.load`.
+    """
+    return tuple(
+        node.name
+        for node in model.load(path).graph
+        if node.op_type in _WEIGHTED and node.name and any(map(_is_float_weight, node.inputs[1:2]))
+    )
+
+
+def _is_float_weight(value: ir.Value | None) -> bool:
+    tensor = value.const_value if value is not None else None
+    return tensor is not None and len(tensor.shape) > 1 and tensor.dtype.name == "FLOAT"
+
+
+_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN")
 
 
 # The first operator that occurs, else the type of most weights, tells how a model was quantized.
 _BY_OPERATOR = {
     "DynamicQuantizeLinear": ("--mode", "dynamic"),
     "QuantizeLinear": ("--data", "DIR"),
+}
+# type of most weights -> what says so where activations are quantized too
+_BITS = {
+    "INT4": ("--bits", "4"),
+    "UINT4": ("--bits", "4"),
+    "INT2": ("--bits", "2"),
+    "UINT2": ("--bits", "2"),
 }
 _BY_TYPE = {
     "INT16": ("--scheme", "w16"),

@@ -56,8 +56,13 @@ class Errors:
 
     @property
     def identical(self) -> bool:
-        """Equal wherever the reference is finite."""
-        return self.largest == 0 and self.nonfinite == 0
+        """Equal wherever the reference is finite, and that somewhere."""
+        return self.largest == 0 and self.nonfinite == 0 and not self.lost
+
+    @property
+    def lost(self) -> bool:
+        """Whether there is nothing finite to be compared with."""
+        return self.count == 0 and self.skipped > 0
 
     @property
     def sqnr_db(self) -> float:

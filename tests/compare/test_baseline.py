@@ -126,8 +126,14 @@ def test_a_gate_on_the_regression_takes_its_place(text: str, about: str) -> None
     assert set(judged(BEFORE, *plain)) == set(judged(BEFORE))
 
 
-def test_what_only_one_run_has_is_passed_over() -> None:
-    assert set(judged(now(scores={}, outputs=(), latency=None))) == {"size"}
+def test_what_a_run_lacks_may_be_worse_and_is_an_error() -> None:
+    for lacking, name in (({"scores": {}}, "top1"), ({"outputs": ()}, "agreement")):
+        with pytest.raises(UsageError, match=f"{name} of the baseline cannot be judged"):
+            judged(now(**lacking))
+    assert "latency" not in judged(now(latency=None)), "which would only warn"
+
+
+def test_what_the_baseline_lacks_is_passed_over() -> None:
     assert set(judged(BEFORE, before=now(scores={}, latency=None))) == {"agreement", "sqnr", "size"}
 
 

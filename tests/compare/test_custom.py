@@ -14,6 +14,7 @@ from qtool.compare.judge import compare
 from qtool.compare.truth.custom import load_scorers
 from qtool.data import Dataset
 from qtool.errors import DataError, UsageError
+from qtool.numeric.bootstrap import Interval
 
 Array = NDArray[Any]
 Build = Callable[..., Path]
@@ -49,6 +50,18 @@ def strange(outputs, lable):
 
 def worse(outputs):
     return 0
+
+def leaves(outputs):
+    raise SystemExit(0)
+
+def writes(outputs):
+    outputs["y"] += 1
+    return 0
+
+def hit(outputs):
+    return 1
+
+builtin = max
 
 worse.better = "less"
 """
@@ -95,15 +108,21 @@ def test_without_labels(models: tuple[Path, Path], feed: Feed, code: Path) -> No
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("fails", "KeyError: 'logits'"), ("endless", "gives inf for sample 0000.npy")],
+    [
+        ("fails", "KeyError: 'logits'"),
+        ("leaves", "SystemExit"),
+        ("writes", "read-only"),
+        ("endless", "gives inf for sample 0000.npy"),
+    ],
 )
 def test_a_scorer_that_fails_says_where(
     models: tuple[Path, Path], feed: Feed, code: Path, name: str, says: str
 ) -> None:
-    with pytest.raises(DataError, match=f"the scorer {name!r}") as caught:
+    with pytest.raises(UsageError, match=f"the scorer {name!r}") as caught:
         compare(*models, feed(models[0], X), scorers=load_scorers([f"{code}:{name}"]))
     assert says in f"{caught.value.what} {caught.value.why}"
     assert "0000.npy" in caught.value.what
+    assert name != "fails" or "the outputs are y" in caught.value.why
 
 
 @pytest.mark.parametrize(
@@ -117,6 +136,8 @@ def test_a_scorer_that_fails_says_where(
         ("{}:strange", "did you mean 'label'"),
         ("{}:worse", '"high" or "low"'),
         ("{}:top1", "is a metric already"),
+        ("{}:max_abs_error", "is a metric already"),
+        ("{}:builtin", "its arguments are not known"),
     ],
 )
 def test_what_is_no_scorer(code: Path, text: str, says: str) -> None:
@@ -146,3 +167,10 @@ def test_outputs_without_samples_need_batches_of_one(build: Build, feed: Feed, c
     with pytest.raises(DataError, match="cannot be split") as caught:
         compare(path, path, data, scorers=scorers, batch_size=2)
     assert "--batch-size 1" in caught.value.fix
+
+
+def test_hits_have_the_interval_of_a_rate(
+    models: tuple[Path, Path], feed: Feed, code: Path
+) -> None:
+    found = compare(*models, feed(models[0], X), scorers=load_scorers([f"{code}:hit"]))
+    assert found.scores["hit"].interval == Interval(-3 / 8, 3 / 8)

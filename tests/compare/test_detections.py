@@ -213,3 +213,39 @@ def test_without_pycocotools_the_extra_is_named(
     with pytest.raises(MachineError, match="needs the package pycocotools") as caught:
         run(build, place, ROWS, "", f"(float[N,{BOXES},{4 + CLASSES}] y) {{ y = Identity(x) }}")
     assert caught.value.fix == "pip install 'qtool[detection]'"
+
+
+def test_images_with_one_box_each_are_told_apart(build: Build, place: Path) -> None:
+    """A model that gives boxes (k, 4) without an axis of images: k = 1 looks like one."""
+    table = truth()
+    table["annotations"] = [b for b in table["annotations"] if (b["id"] - 1) % BOXES == 0]
+    (place / "annotations.json").write_text(json.dumps(table))
+    x = np.concatenate([TRUE[:, 0], np.ones((IMAGES, 1)), 7 + KIND[:, :1]], axis=1)
+    body = (
+        "(float[k,4] boxes, float[k] scores, int64[k] labels)"
+        " <int64[1] zero = {0}, int64[1] four = {4}, int64[1] five = {5}, int64[1] six = {6},"
+        " int64[1] last = {1}>"
+        " { boxes = Slice(x, zero, four, last) s = Slice(x, four, five, last)"
+        " scores = Squeeze(s, last) l = Slice(x, five, six, last) i = Squeeze(l, last)"
+        " labels = Cast<to=7>(i) }"
+    )
+    toml = 'box_output = "boxes"\nscore_output = "scores"\nlabel_output = "labels"'
+    found = run(build, place, x.astype(np.float32), toml, body)
+    assert found.scores["mAP"].reference == pytest.approx(1)
+
+
+@pytest.mark.parametrize("odd", [{"area": None}, {"iscrowd": None}, {"area": "x", "iscrowd": "no"}])
+def test_what_converters_leave_empty_is_filled_in(place: Path, odd: dict[str, Any]) -> None:
+    images = Images(place / "annotations.json", range(10, 10 + IMAGES))
+    table = truth()
+    table["annotations"] = [box | odd for box in table["annotations"]]
+    (place / "odd.json").write_text(json.dumps(table))
+    other = Images(place / "odd.json", range(10, 10 + IMAGES))
+    rows = [(10, 7, TRUE[0, 0], 0.5)]
+    assert other.evaluate(rows).value == images.evaluate(rows).value
+
+
+def test_images_without_boxes_have_no_score(tmp_path: Path) -> None:
+    (tmp_path / "none.json").write_text(json.dumps(truth() | {"annotations": []}))
+    judged = Images(tmp_path / "none.json", range(10, 10 + IMAGES)).evaluate([])
+    assert np.isnan(judged.value) and np.isnan(judged.again(np.ones(IMAGES, int)))

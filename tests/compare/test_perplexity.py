@@ -124,3 +124,11 @@ def test_an_output_without_places_is_said(build: Callable[..., Path], tmp_path: 
     found = compare(path, path, opened(place, path))
     assert not found.scores
     assert any("(samples, places, tokens)" in note for note in found.notes)
+
+
+def test_a_masked_token_may_be_unknown(models: tuple[Path, Path], tmp_path: Path) -> None:
+    labels = RNG.integers(0, TOKENS, IDS.shape)
+    labels[:, 3] = -1
+    keep = labels >= 0
+    found = compare(*models, opened(folder(tmp_path, labels=labels), models[0]))
+    check(found, IDS, np.where(keep, labels, 0), keep)

@@ -200,3 +200,13 @@ def test_other_keys_are_other_columns() -> None:
     found = changing.result()
     assert found is not None
     assert (found.kind, found.identical, found.agreement) == ("", True, None)
+
+
+def test_a_reference_without_a_finite_value_is_equal_to_nothing() -> None:
+    watch = Watch("y")
+    watch.see(np.full((2, 3, 4), np.nan), np.ones((2, 3, 4)), 2)
+    found = watch.result()
+    assert found is not None
+    assert not found.identical
+    assert all(map(math.isnan, (found.sqnr_db, found.cosine, found.max_abs_error)))
+    assert found.intervals == {}

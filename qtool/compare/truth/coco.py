@@ -9,7 +9,7 @@ import contextlib
 import importlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,14 @@ class Images:
         given = json.loads(annotations.read_bytes())
         boxes = [
             # What COCOeval needs and many a converter leaves out; it takes the number 0 for no box.
-            {"iscrowd": 0, "area": box["bbox"][2] * box["bbox"][3], **box, "id": number}
+            {
+                "id": number,
+                "image_id": box["image_id"],
+                "category_id": box["category_id"],
+                "bbox": box["bbox"],
+                "area": _area(box),
+                "iscrowd": int(box.get("iscrowd") in (1, True)),
+            }
             for number, box in enumerate(given["annotations"], start=1)
         ]
         self._truth.dataset = {**given, "annotations": boxes}
@@ -93,6 +100,11 @@ class Images:
 
     def _has_boxes(self) -> bool:
         return bool(self._truth.getAnnIds(imgIds=self.ids, iscrowd=False))
+
+
+def _area(box: Mapping[str, Any]) -> float:
+    area = box.get("area")
+    return float(area) if isinstance(area, (int, float)) else box["bbox"][2] * box["bbox"][3]
 
 
 @dataclass(frozen=True)
@@ -154,4 +166,4 @@ class Evaluation:
         """The mAP with each image counted `weights` (n,) times; `value` if all are 1."""
         found = [each.precision(weights) for each in self.matches]
         known = [value for value in found if value == value]
-        return sum(known) / len(known) if known else (0.0 if not self.matches else float("nan"))
+        return sum(known) / len(known) if known else float("nan") if self.matches else self.value

@@ -15,14 +15,15 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from qtool.compare.kinds import KINDS, Kind, score
+from qtool.compare.kinds import Kind, score
+from qtool.compare.metrics import METRICS
 from qtool.compare.truth.held import Array, Judged, Outputs
 from qtool.errors import DataError, UsageError, did_you_mean
 from qtool.numeric.metrics import mean
@@ -60,7 +61,7 @@ def _load(text: str) -> Scorer:
         raise UsageError(f"--scorer {text!r} names no function", fix="give  file.py:function")
     if not Path(file).is_file():
         raise UsageError(f"--scorer {text!r}: there is no file {file}")
-    if name in KINDS or name in ("agreement", "sqnr", "cosine", "kl"):
+    if name in {metric.split(".")[0] for metric in METRICS}:
         raise UsageError(
             f"--scorer {text!r}: {name} is a metric already", fix="give the function another name"
         )
@@ -68,7 +69,7 @@ def _load(text: str) -> Scorer:
     made.__file__ = file
     try:
         exec(compile(Path(file).read_bytes(), file, "exec"), made.__dict__)
-    except Exception as error:  # it is the user's code
+    except (Exception, SystemExit) as error:  # it is the user's code
         why = f"{type(error).__name__}: {error}"
         raise UsageError(f"--scorer {text!r}: {file} does not run", why) from error
     functions = [key for key, value in vars(made).items() if inspect.isroutine(value)]
@@ -84,7 +85,10 @@ def _load(text: str) -> Scorer:
 
 
 def _arguments(text: str, function: Callable[..., Any]) -> tuple[str, ...]:
-    parameters = inspect.signature(function).parameters.values()
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError as error:
+        raise UsageError(f"--scorer {text!r}: its arguments are not known", str(error)) from error
     for each in parameters:
         wanted = each.default is each.empty and each.kind not in (each.VAR_KEYWORD,)
         if each.name not in ARGUMENTS and wanted:
@@ -101,6 +105,7 @@ class Custom:
 
     def __init__(self, scorer: Scorer, labels: Array | None, names: Sequence[str]) -> None:
         self.inputs = "inputs" in scorer.takes
+        self.alone = True
         self._scorer = scorer
         self._labels = labels
         self._names = names
@@ -110,7 +115,8 @@ class Custom:
         """Call the function on each of the next samples.
 
         Raises:
-            DataError: it fails, gives no number, or the outputs cannot be told apart by sample.
+            UsageError: it fails, or gives no number.
+            DataError: the outputs cannot be told apart by sample.
         """
         for row in range(count):
             index = len(self._found)
@@ -125,23 +131,24 @@ class Custom:
 
     def judge(self) -> Judged:
         """The mean over all samples."""
-        reference, candidate = np.array(self._found, np.float64).T
-        return Judged(
-            scores={self._scorer.name: score(self._scorer.kind, (reference,), (candidate,))}
-        )
+        kind, found = self._scorer.kind, np.asarray(self._found)
+        if np.isin(found, (0, 1)).all():  # hits and misses
+            kind, found = replace(kind, rate=True), found > 0
+        reference, candidate = found.T
+        return Judged(scores={self._scorer.name: score(kind, (reference,), (candidate,))})
 
     def _call(self, given: Mapping[str, Any]) -> float:
         what = f"the scorer {self._scorer.name!r}"
         try:
             found = self._scorer.function(**{key: given[key] for key in self._scorer.takes})
             value = float(found)
-        except Exception as error:  # it is the user's code
-            why = f"{type(error).__name__}: {error}"
-            raise DataError(
+        except (Exception, SystemExit) as error:  # it is the user's code
+            why = f"{type(error).__name__}: {error}; the outputs are {', '.join(given['outputs'])}"
+            raise UsageError(
                 f"{what} fails on sample {given['name']}", why, "-v shows where"
             ) from error
         if not math.isfinite(value):
-            raise DataError(
+            raise UsageError(
                 f"{what} gives {value} for sample {given['name']}", fix="give a finite number"
             )
         return value
@@ -152,14 +159,19 @@ def _sample(values: Outputs, row: int, count: int) -> dict[str, Any]:
     found = {}
     for name in values:
         value = values[name]
-        if isinstance(value, (np.ndarray, list)) and np.shape(value)[:1] == (count,):
-            found[name] = value[row]
+        size = len(value) if isinstance(value, list) else np.shape(value)[:1]
+        if size in ((count,), count) and (count > 1 or size == (1,)):
+            part = value[row]
         elif count == 1:
-            found[name] = value
+            part = value
         else:
             raise DataError(
                 f"output {name!r} cannot be split into {count} samples",
-                f"its shape is {np.shape(value)}",
+                f"its shape is {size}",
                 "use  --batch-size 1",
             )
+        if isinstance(part, np.ndarray) and part.ndim:
+            part = part.view()
+            part.flags.writeable = False  # another scorer, and the comparison, read it too
+        found[name] = part
     return found

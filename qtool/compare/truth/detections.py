@@ -12,6 +12,7 @@ from qtool.compare.truth.coco import Found, Images
 from qtool.compare.truth.held import Array, Judged, Outputs, unused
 from qtool.data.annotations import Annotations
 from qtool.data.detections import DetectionDeclaration
+from qtool.errors import DataError
 
 RESAMPLES = 300
 """Fewer than elsewhere, since each takes milliseconds: the interval's ends are then sure to 8 %."""
@@ -27,6 +28,7 @@ class Detections:
     ) -> None:
         self._images = Images(annotations.file.path, annotations.images.tolist())
         self._how = how
+        self.alone = how.outputs is not None
         self._names = [how.output] if how.output else names
         self._output: str | None = None
         self._seen = 0
@@ -36,11 +38,12 @@ class Detections:
         """Take in the next samples: an image each."""
         ids = self._images.ids[self._seen : self._seen + count]
         if self._seen == 0:
-            self._output = self._chosen(reference)
+            self._output = self._chosen(reference, candidate)
         self._seen += count
         if self._output is None:
             return
-        shape = next((np.shape(feeds[name]) for name in feeds if np.ndim(feeds[name]) == 4), ())
+        arrays = (feeds[name] for name in feeds if isinstance(feeds[name], np.ndarray))
+        shape = next((array.shape for array in arrays if array.ndim == 4), ())
         for row, image in enumerate(ids):
             scale = self._scale(image, shape)
             for found, outputs in zip(self._found, (reference, candidate), strict=True):
@@ -74,28 +77,41 @@ class Detections:
         found = score(KINDS["mAP"], *columns, mean_average_precision, resamples=RESAMPLES)
         return Judged(self._output, {"mAP": found})
 
-    def _chosen(self, outputs: Outputs) -> str | None:
+    def _chosen(self, reference: Outputs, candidate: Outputs) -> str | None:
         if self._how.outputs:
-            return self._how.outputs[0] if set(self._how.outputs) <= set(outputs) else None
-        wanted = 4 + len(self._images.categories)
-        axis = 2 if self._how.layout == "rows" else 1
+            return self._how.outputs[0] if set(self._how.outputs) <= set(reference) else None
+        classes, axis = len(self._images.categories), 2 if self._how.layout == "rows" else 1
+
+        def holds_boxes(value: Any) -> bool:
+            three = isinstance(value, np.ndarray) and value.ndim == 3
+            return classes > 0 and three and value.shape[axis] == 4 + classes
+
+        fitting = (n for n in self._names if n in reference)
         return next(
-            (
-                n
-                for n in self._names
-                if np.ndim(outputs[n]) == 3 and outputs[n].shape[axis] == wanted
-            ),
-            None,
+            (n for n in fitting if holds_boxes(reference[n]) and holds_boxes(candidate[n])), None
         )
 
     def _boxes(self, outputs: Outputs, row: int) -> tuple[Array, Array, Array]:
-        """Corners, category ids and scores of one image, the best of each category."""
+        """Corners, category ids and scores of one image.
+
+        Raises:
+            DataError: the three outputs of a model that suppresses do not belong together.
+        """
         how = self._how
         if how.outputs:
             ranks = zip(how.outputs, (2, 1, 1), strict=True)
             boxes, scores, labels = (_row(outputs[name], row, rank) for name, rank in ranks)
-            finite = np.isfinite(boxes).all(axis=-1) & (scores >= how.least_score)
-            return corners(boxes[finite].astype(float), how.boxes), labels[finite], scores[finite]
+            if boxes.shape[1:] != (4,) or not len(boxes) == len(scores) == len(labels):
+                raise DataError(
+                    "box_output, score_output and label_output do not belong together",
+                    f"for one image they are {boxes.shape}, {scores.shape} and {labels.shape}; "
+                    "they must be (k, 4), (k,) and (k,)",
+                    "mend the names under [data.detections] in qtool.toml",
+                )
+            numbers = np.column_stack([boxes, scores, labels]).astype(np.float64)
+            kept = np.isfinite(numbers).all(axis=1) & (numbers[:, 4] >= how.least_score)
+            numbers = numbers[kept]
+            return corners(numbers[:, :4], how.boxes), numbers[:, 5], numbers[:, 4]
         rows = outputs[self._output or ""][row]
         rows = rows if how.layout == "rows" else rows.T
         boxes, columns, scores = of_candidates(rows[np.isfinite(rows).all(axis=-1)], how)

@@ -29,6 +29,8 @@ class Truth(Protocol):
 
     inputs: bool
     """Whether it looks at what was fed."""
+    alone: bool
+    """Whether it must see each run alone: what is one sample of several rows looks like several."""
 
     def see(self, feeds: Outputs, reference: Outputs, candidate: Outputs, count: int) -> None:
         """Take in the next `count` samples."""

@@ -34,7 +34,7 @@ class Labels:
     for the first output of one number per sample. Not `strict`: labels may mean something else.
     """
 
-    inputs = False
+    inputs = alone = False
 
     def __init__(
         self, watched: Sequence[Watch], labels: Array, names: Names = None, *, strict: bool = True

@@ -19,7 +19,7 @@ class Pairs:
     An embedding is kept until its last pair is done: of samples in the order of their pairs, few.
     """
 
-    inputs = False
+    inputs = alone = False
 
     def __init__(self, names: Sequence[str], pairs: Labelled) -> None:
         self._names = names
@@ -49,7 +49,8 @@ class Pairs:
         left, right = reference[self._output], candidate[self._output]
         for row in range(first, first + count):
             if row in self._left:
-                self._held[row] = left[row - first].ravel(), right[row - first].ravel()
+                # Copies: a view would keep all of its block.
+                self._held[row] = left[row - first].flatten(), right[row - first].flatten()
         done = [number for row in range(first, first + count) for number in self._of.get(row, ())]
         if not done:
             return
@@ -67,10 +68,11 @@ class Pairs:
         what = f"{len(self._pairs.scores)} pairs"
         if self._output is None:
             return unused(what, "they need a float output with a vector for each sample")
+        left = self._pairs.left_out
+        others = f", and of {left} more a sample is not there" if left else ""
         if len(self._pairs.scores) < 2:
-            return unused(what, "a correlation needs two or more")
+            return unused(what, f"a correlation needs two or more{others}")
         truth = self._pairs.scores
         found = score(KINDS["spearman"], (truth, self._found[0]), (truth, self._found[1]))
-        left = self._pairs.left_out
         notes = (f"{left} pairs were left out: a sample of theirs was",) if left else ()
         return Judged(self._output, {"spearman": found}, notes)

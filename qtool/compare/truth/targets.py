@@ -12,6 +12,8 @@ from qtool.numeric.images import image_axes, psnr, ssim
 from qtool.numeric.metrics import squared_errors
 
 Range = tuple[float, float]
+MOST = 100.0
+"""dB that an image counts at most: one that is met exactly would make any mean infinite."""
 
 
 class Targets:
@@ -21,7 +23,7 @@ class Targets:
     refer to; those that they do have where it is not known.
     """
 
-    inputs = False
+    inputs = alone = False
 
     def __init__(self, names: Sequence[str], targets: Array, span: Range | None = None) -> None:
         self._targets = targets
@@ -70,6 +72,6 @@ class Targets:
         found = [squared_errors(targets, value) for value in values]
         if self._has_span:
             span = self._high - self._low
-            found += [psnr(targets, value, span) for value in values]
+            found += [np.minimum(psnr(targets, value, span), MOST) for value in values]
             found += [ssim(targets, value, span) for value in values]
         return tuple(found)

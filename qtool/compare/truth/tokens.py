@@ -28,7 +28,7 @@ class Tokens:
         following: str | None = None,
         mask: str | None = None,
     ) -> None:
-        self.inputs = labels is None
+        self.inputs, self.alone = labels is None, False
         self._names = list(names)
         self._labels = labels
         self._following = following
@@ -46,11 +46,12 @@ class Tokens:
         self._seen += count
         for name in list(self._names):
             values = reference[name], candidate[name]
-            shape = np.shape(values[0])
-            if not fits(count, *values) or len(shape) != 3 or shape[1] != tokens.shape[1]:
+            shape: tuple[int, ...] = values[0].shape if fits(count, *values) else ()
+            if len(shape) != 3 or shape[1] != tokens.shape[1]:
                 self._names.remove(name)
                 continue
             targets, keep = self._scored(tokens, feeds)
+            targets = np.where(keep, targets, 0)  # a masked token may be one that is not known
             if targets.size and targets.max() >= shape[2]:
                 raise DataError(
                     f"token {targets.max()} is beyond the logits of output {name!r}",
