@@ -68,7 +68,7 @@ def parse(text: str, metrics: Mapping[str, Metric] = METRICS) -> Gate:
             f"not a gate: {text!r}",
             f"a gate is METRIC OPERATOR NUMBER[UNIT] [@LEVEL]\nmetrics: {', '.join(metrics)}\n"
             f"operators: {' '.join(OPERATORS)}; levels: {', '.join(LEVELS)}",
-            'for example  --gate "top1.drop <= 0.5pp"',
+            _meant(text) or 'for example  --gate "top1.drop <= 0.5pp"',
         )
     name, compares, number, unit, level = parts.groups(default="")
     known = _units(metrics)
@@ -183,6 +183,12 @@ def holds(gate: Gate, value: float) -> bool:
     shares = 1e-12 if gate.unit in ("pp", "%") else 0.0
     same = math.isclose(value, gate.limit, rel_tol=1e-9, abs_tol=shares)
     return bool("=" in gate.operator if same else OPERATORS[gate.operator](value, gate.limit))
+
+
+def _meant(text: str) -> str:
+    """A slip of the pen: => for >=, a comma for the point."""
+    mended = text.strip().replace("=>", ">=").replace("=<", "<=").replace(",", ".")
+    return f"did you mean {mended!r}?" if mended != text and _GATE.fullmatch(mended) else ""
 
 
 def _most(name: str) -> float:

@@ -140,7 +140,9 @@ def _score(name: str, score: Score) -> Row:
     """A score in its unit; shares differ by percentage points."""
     values = _in(score.reference, score.unit), _in(score.candidate, score.unit)
     if score.unit == "share":
-        drop, sure = f"{100 * score.drop:.2f} pp", _interval(score.interval, 100, " pp")
+        # Rounded first: -0.0004 is 0.00, and not -0.00.
+        drop = f"{round(100 * score.drop, 2) + 0.0:.2f} pp"
+        sure = _interval(score.interval, 100, " pp")
     else:
         drop = _in(score.drop, score.unit)
         sure = _interval(score.interval, unit=f" {score.unit}".rstrip())

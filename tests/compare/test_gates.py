@@ -175,7 +175,9 @@ def test_spaces_and_levels() -> None:
     [
         ("", "top1.drop"),
         ("sqnr", "metrics: top1"),
-        ("sqnr => 3", "operators: < <= > >= =="),
+        ("sqnr => 3", "did you mean 'sqnr >= 3'"),
+        ("sqnr ~ 3", "operators: < <= > >= =="),
+        ("top1.drop <= 1,5pp", "did you mean 'top1.drop <= 1.5pp'"),
         ("sqnr >= 3 4", "not a gate"),
         ("sqnr >= 3dB warn", "levels: error, warn"),
         ("top1.dorp <= 1pp", "did you mean 'top1.drop'"),

@@ -192,3 +192,11 @@ def test_json_is_strict_and_whole() -> None:
         "certain": False,
         "why": [],
     }
+
+
+def test_a_small_gain_is_not_minus_nothing() -> None:
+    score = Score(0.9, 0.90003, -0.00003, Interval(-0.001, 0.001), 256, unit="share")
+    (row,) = (
+        r for t in tables(replace(FULL, scores={"top1": score})) for r in t.rows if r[0] == "top1"
+    )
+    assert row[3] == "0.00 pp"
