@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qtool.compare.result import McNemar, Score
-from qtool.numeric.bootstrap import RESAMPLES, Metric, drop_interval, ratio, ratio_interval
+from qtool.numeric.bootstrap import (
+    RESAMPLES,
+    Metric,
+    drop_interval,
+    mean_interval,
+    ratio,
+    ratio_interval,
+    value_interval,
+)
 from qtool.numeric.mcnemar import mcnemar
 from qtool.numeric.metrics import f1_macro, mean, r2
 from qtool.numeric.ranks import spearman
@@ -83,6 +91,7 @@ def score(
     with np.errstate(invalid="ignore"):  # inf - inf is NaN, and said so
         left, right = float(compute(*reference)), float(compute(*candidate))
         drop = left - right if kind.better == "high" else right - left
+    hits = compute is mean and kind.rate
     pair = (reference, candidate) if kind.better == "high" else (candidate, reference)
     loss = kind.better == "low"
     return Score(
@@ -95,7 +104,10 @@ def score(
         ratio_interval=ratio_interval(compute, reference, candidate) if loss else None,
         better=kind.better,
         unit=kind.unit,
-        mcnemar=_mcnemar(*reference, *candidate) if compute is mean and kind.rate else None,
+        mcnemar=_mcnemar(*reference, *candidate) if hits else None,
+        candidate_interval=mean_interval(*candidate)
+        if hits
+        else value_interval(compute, candidate, resamples=resamples),
     )
 
 

@@ -67,7 +67,9 @@ def _score(name: str, of: str) -> Reader:
             return None
         if of == "ratio":
             return None if score.ratio is None else (score.ratio, score.ratio_interval)
-        return (score.drop, score.interval) if of == "drop" else (score.candidate, None)
+        if of == "drop":
+            return score.drop, score.interval
+        return score.candidate, score.candidate_interval
 
     return read
 

@@ -48,7 +48,8 @@ class Score:
     """One score of both models against the labels; `drop` is how much worse the candidate is.
 
     `n` counts what was scored: samples, or pairs of them. `ratio` is candidate over reference, for
-    a loss alone. `better` is "high" or "low", `unit` "share" (of 1), "dB" or "".
+    a loss alone. `better` is "high" or "low", `unit` "share" (of 1), "dB" or "". `interval` is that
+    of the drop, `candidate_interval` that of the candidate's score.
     """
 
     reference: float
@@ -61,6 +62,7 @@ class Score:
     better: str = "high"
     unit: str = ""
     mcnemar: McNemar | None = None
+    candidate_interval: Interval | None = None
 
 
 @dataclass(frozen=True)

@@ -68,14 +68,16 @@ def interval(statistic: Statistic, n: int, *, seed: int = 0) -> Interval:
     return _spanned(statistic, _indices(n, seed), n)
 
 
-def value_interval(metric: Metric, columns: Columns, *, seed: int = 0) -> Interval:
+def value_interval(
+    metric: Metric, columns: Columns, *, seed: int = 0, resamples: int = RESAMPLES
+) -> Interval:
     """The interval of metric(*columns), columns of shape (n,)."""
-    (found,) = value_intervals([(metric, columns)], seed=seed)
+    (found,) = value_intervals([(metric, columns)], seed=seed, resamples=resamples)
     return found
 
 
 def value_intervals(
-    figures: Sequence[tuple[Metric, Columns]], *, seed: int = 0
+    figures: Sequence[tuple[Metric, Columns]], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[Interval, ...]:
     """The interval of each metric(*columns), all columns of shape (n,); the resamples are shared.
 
@@ -87,7 +89,7 @@ def value_intervals(
     with np.errstate(invalid="ignore"):
         drawn = [
             [metric(*columns, counts=counts) for metric, columns in figures]
-            for counts in _samples(n, seed)
+            for counts in _samples(n, seed, resamples)
         ]
     return tuple(_ends(np.concatenate(values), n) for values in zip(*drawn, strict=True))
 

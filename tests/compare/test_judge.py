@@ -13,6 +13,7 @@ import sklearn.metrics as truth
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from qtool.compare import gates
 from qtool.compare.judge import compare
 from qtool.errors import UsageError
 from qtool.numeric import metrics
@@ -171,3 +172,14 @@ def test_external_data_counts_as_size(build: Any, tmp_path: Path) -> None:
     data = tmp_path / "weights"
     assert data.stat().st_size >= SHIFT.nbytes
     assert found.size.candidate == outside.stat().st_size + data.stat().st_size
+
+
+def test_a_score_itself_has_an_interval_too(build: Any, feed: Any) -> None:
+    reference, candidate = build("reference", IDENTITY), build("candidate", SHIFTED)
+    found = compare(reference, candidate, feed(reference, SCORES, LABELS))
+    for score in found.scores.values():
+        sure = score.candidate_interval
+        assert sure is not None
+        assert sure.low < score.candidate < sure.high
+    (result,) = gates.judge([gates.parse(f"top1 >= {found.scores['top1'].candidate}")], found)
+    assert (result.passed, result.certain) == (True, False)

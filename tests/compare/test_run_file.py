@@ -50,7 +50,7 @@ PATHS = st.sampled_from([Path("m.onnx"), Path("/models/a b/ö.onnx")])
 SCORES = st.builds(
     Score, NUMBERS, NUMBERS, NUMBERS, INTERVALS, COUNTS, st.none() | NUMBERS, st.none() | INTERVALS,
     st.sampled_from(["high", "low"]), st.sampled_from(["share", "dB", ""]),
-    st.none() | st.builds(McNemar, COUNTS, COUNTS, NUMBERS),
+    st.none() | st.builds(McNemar, COUNTS, COUNTS, NUMBERS), st.none() | INTERVALS,
 )  # fmt: skip
 OUTPUTS = st.builds(
     OutputComparison, NAMES, st.sampled_from(["float32", "int64", "str"]), NUMBERS, NUMBERS,
