@@ -49,3 +49,12 @@ def feed(tmp_path: Path) -> Feed:
         return open_dataset(folder, model.signature(model.load(path)))
 
     return feed
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timing takes no longer than it must; what it finds is not looked at."""
+    monkeypatch.setattr("qtool.compare.latency.SECONDS", 0.4)
+    monkeypatch.setattr("qtool.compare.footprint.FEWEST_ROUNDS", 1)
+    monkeypatch.setattr("qtool.compare.footprint.MEMORY_ROUNDS", 1)
+    monkeypatch.setattr("qtool.compare.footprint.SECONDS", 0.0)

@@ -147,6 +147,7 @@ def test_a_state_whose_first_axis_is_no_batch(tmp_path: Path) -> None:
     assert found.scores["mse"].reference < 1e-10
 
 
+@pytest.mark.usefixtures("brief")
 def test_latency_is_timed_on_samples_with_their_states(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +171,7 @@ def test_latency_is_timed_on_samples_with_their_states(
         assert int(feeds["step_in"][0]) == (0 if start else expected[row - 1]["step_out"][0])
 
 
+@pytest.mark.usefixtures("brief")
 def test_latency_is_timed(tmp_path: Path) -> None:
     reference = recurrent(tmp_path)
     found = compare(reference, reference, opened(reference), latency=True, threads=1)

@@ -295,6 +295,7 @@ def test_layers_are_a_table_and_a_metric(case: Case) -> None:
     assert "add  --layers" in case.run("--gate", "layers.own >= 0dB").stderr
 
 
+@pytest.mark.usefixtures("brief")
 def test_latency_is_measured_on_demand(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qtool.compare.latency.SECONDS", 0.0)
     result = case.run("--latency", "--gate", "latency.ratio <= 1000")

@@ -57,6 +57,7 @@ def test_only_what_differs_is_noted(build: Any, feed: Any) -> None:
     assert "input" not in note
 
 
+@pytest.mark.usefixtures("brief")
 def test_values_beyond_half_precision_are_fed_and_said(build: Any, feed: Any) -> None:
     reference, candidate = (identity(build, kind, kind) for kind in ("float32", "float16"))
     x = X.copy()
