@@ -18,6 +18,7 @@ LEVELS = {
     "qtool.errors": 0,
     "qtool.signature": 0,
     "qtool.files": 0,
+    "qtool.text": 0,
     "qtool.numeric": 0,
     "qtool.children": 1,
     "qtool.cluster": 1,

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from qtool.cli.ending import OF_THE_MACHINE
 from qtool.errors import MachineError, QtoolError
+from qtool.text import visible
 
 MERGE = ("calibrate", "merge")  # the one command of two words, beside  calibrate MODEL
 
@@ -83,8 +84,7 @@ def printable(text: str, *, lines: bool = True) -> str:
     Newlines stay unless `lines` is False; what GitHub reads as a command, `::error::` or the older
     `##[error]`, does not.
     """
-    kept = "\n" if lines else ""
-    plain = "".join(c if c.isprintable() or c in kept else c.__repr__()[1:-1] for c in text)
+    plain = visible(text, keep="\n" if lines else "")
     return _WORKFLOW_COMMAND.sub(lambda found: f"\\x{ord(found[0][0]):02x}{found[0][1:]}", plain)
 
 

@@ -7,8 +7,8 @@ counts is the ratio within a round: what slows the machine for longer than that 
 Rounds come in blocks, and both models are opened anew before each block: where the allocator puts
 the weights makes two copies of one file differ by up to 3 % for as long as they stay open, however
 often they are timed. Neighbouring rounds are not independent, blocks are: the estimate and its
-interval rank the blocks' medians (`qtool.numeric.rank`). Blocks are added until the interval is
-narrow or the time is spent.
+interval rank the blocks' medians (`qtool.numeric.hodges_lehmann`). Blocks are added until the
+interval is narrow or the time is spent.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from qtool.compare.result import Latency
 from qtool.numeric.bootstrap import Interval
-from qtool.numeric.rank import hodges_lehmann
+from qtool.numeric.hodges_lehmann import hodges_lehmann
 
 Feeds = Mapping[str, NDArray[Any]]
 Clock = Callable[[], float]

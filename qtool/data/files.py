@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from qtool.errors import DataError
+from qtool.text import visible
 
 T = TypeVar("T")
 
@@ -83,10 +84,7 @@ def printable(name: str | Path) -> str:
         text = mirror.named(text)
     if text.isascii() and text.isprintable():
         return text
-    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return visible(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
 
 
 def _suffix(name: str) -> str:

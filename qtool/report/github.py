@@ -14,7 +14,8 @@ from qtool.compare.metrics import metrics_of, values
 from qtool.compare.result import Comparison
 from qtool.compare.run_file import finite
 from qtool.report.markdown import LIMIT, markdown
-from qtool.report.plain import sentence, shortened, visible
+from qtool.report.plain import sentence, shortened
+from qtool.text import visible
 
 SUMMARY = 1024 * 1024
 """Bytes of a step's summary, whoever wrote them; the runner drops a larger one as a whole."""

@@ -15,7 +15,8 @@ from xml.etree import ElementTree as ET
 from qtool.compare.gates import GateResult
 from qtool.compare.metrics import metrics_of, values
 from qtool.compare.result import Comparison
-from qtool.report.plain import sentence, shortened, visible
+from qtool.report.plain import sentence, shortened
+from qtool.text import visible
 
 
 def junit(comparison: Comparison, results: Sequence[GateResult] = ()) -> str:

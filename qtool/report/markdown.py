@@ -14,8 +14,9 @@ from urllib.parse import quote
 
 from qtool.compare.gates import GateResult
 from qtool.compare.result import Comparison
-from qtool.report.plain import SHOWN, TRY, sentence, shortened, visible
+from qtool.report.plain import SHOWN, TRY, sentence, shortened
 from qtool.report.table import Table, tables
+from qtool.text import visible
 
 LIMIT = 60_000
 """Bytes, so characters too; a comment holds 65,536 characters on GitHub and a million on GitLab."""

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from qtool.compare.gates import GateResult
 from qtool.report.table import in_unit, interval_in
+from qtool.text import visible
 
 TRY = "try: "
 """What a line begins with that is a command."""
 SHOWN = 200
 """Characters of a name that are shown; a longer one keeps its two ends."""
-
-
-def visible(text: str) -> str:
-    r"""The text on one line, with control characters and lone surrogates as `\x1b` and the like."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def shortened(text: str, limit: int = SHOWN) -> str:

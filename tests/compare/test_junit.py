@@ -14,7 +14,8 @@ from lxml import etree
 
 from qtool.compare.metrics import METRICS, values
 from qtool.report.junit import junit
-from qtool.report.plain import shortened, visible
+from qtool.report.plain import shortened
+from qtool.text import visible
 from tests.compare.runs import UNKIND, output, renamed, results, run
 
 GATES = ["top1.drop <= 0.5pp", "size.ratio <= 0.3", "sqnr >= 35dB @warn"]

@@ -13,7 +13,8 @@ from markdown_it.token import Token
 
 from qtool.compare.result import Size
 from qtool.report.markdown import LIMIT, code, markdown, prose
-from qtool.report.plain import shortened, visible
+from qtool.report.plain import shortened
+from qtool.text import visible
 from tests.compare.runs import UNKIND, layer, output, renamed, results, run
 
 GATES = ["top1.drop <= 0.5pp", "size.ratio <= 0.3", "sqnr >= 35dB @warn"]

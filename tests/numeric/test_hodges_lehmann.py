@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from qtool.numeric.rank import hodges_lehmann
+from qtool.numeric.hodges_lehmann import hodges_lehmann
 
 
 def test_the_middle_is_the_median_of_all_means_of_two() -> None:
