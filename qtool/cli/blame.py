@@ -37,13 +37,13 @@ def with_layers(
 
     if data is None or found.layers or not any(_TRY[source] is _KEEP for source in sources):
         return found
-    from qtool.compare.layers import layer_errors
+    from qtool.compare.layers import compare_layers
 
     few = data.choose(SAMPLES, 0)
     try:
-        layers = layer_errors(
+        layers = compare_layers(
             found.reference, found.candidate, few, batch_size=batch_size, threads=threads
-        )
+        ).errors
     except Exception as error:
         if console.verbose:
             why = f"{type(error).__name__}: {error}"
@@ -81,25 +81,25 @@ def pattern(node: str) -> str:
 
 
 def _layers(found: Comparison, *, here: bool) -> tuple[str, ...]:
-    from qtool.compare.weights import is_quantized, kept_float, made_by
+    from qtool.compare.weights import Form
 
     layers = erring(found)
     named = ", ".join(f"{layer.node} ({layer.own_db:.1f} dB)" for layer in layers[:NAMED])
     lines = (f"the largest errors of their own: {named}",) if layers else ()
-    if here and is_quantized(found.reference):
-        swapped = "" if is_quantized(found.candidate) else ": are the two swapped?"
+    form = Form.of(found.candidate) if here else Form(True, ("--data", "DIR"), ())
+    if here and Form.of(found.reference).quantized:
+        swapped = "" if form.quantized else ": are the two swapped?"
         return (*lines, f"the reference is a quantized model{swapped}")
-    if here and not is_quantized(found.candidate):
+    if not form.quantized:
         return (*lines, f"{TRY}{_command('quantize', found.reference, '--scheme', 'w8')}")
     worst = layers[: min(NAMED, len(layers) // 2)]
     if not worst:  # what is not to be quantized would be all there is: let activations stay float
         command = _command("quantize", found.reference, "--scheme", "w8", *_to(found))
         return (*lines, f"{TRY}{command}")
     # What is in float already stays so, or the next try would undo this one.
-    kept = dict.fromkeys((*(kept_float(found.candidate) if here else ()), *(e.node for e in worst)))
+    kept = dict.fromkeys((*form.kept_float, *(each.node for each in worst)))
     excluded = [part for node in kept for part in ("--exclude", pattern(node))]
-    options = made_by(found.candidate) if here else ("--data", "DIR")
-    command = _command("quantize", found.reference, *options, *excluded, *_to(found))
+    command = _command("quantize", found.reference, *form.options, *excluded, *_to(found))
     return (*lines, f"{TRY}{command}")
 
 
@@ -111,9 +111,9 @@ def _to(found: Comparison) -> tuple[object, ...]:
 
 def _fewer_bits(found: Comparison, *, here: bool) -> tuple[str, ...]:
     """The same form with 4 bits where it has more."""
-    from qtool.compare.weights import made_by
+    from qtool.compare.weights import Form
 
-    options = made_by(found.candidate) if here else ()
+    options = Form.of(found.candidate).options if here else ()
     data = ("--data", "DIR") if "--data" in options else ()
     dynamic = ("--mode", "dynamic") if "--mode" in options else ()
     command = _command("quantize", found.reference, *data, *dynamic, "--bits", 4, *_to(found))

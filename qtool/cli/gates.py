@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -75,12 +76,16 @@ def blamed(
     from qtool.compare.gates import holds
     from qtool.report.table import in_unit
 
+    @cache  # two gates often fail for one reason, and to find it models are read
+    def lines(source: str) -> tuple[str, ...]:
+        return blame(source, found, here=here)
+
     def why(result: GateResult) -> tuple[str, ...]:
         score = found.scores.get(result.gate.metric)
         if score is not None and not holds(result.gate, score.reference):
             itself = in_unit(score.reference, result.gate.unit)
             return (f"the reference has {itself} itself: no way of quantizing will meet this",)
-        return blame(asked.source(result), found, here=here)
+        return lines(asked.source(result))
 
     return tuple(r if r.passed else replace(r, why=why(r)) for r in results)
 

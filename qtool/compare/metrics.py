@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from qtool.compare.kinds import KINDS, Kind
 from qtool.compare.result import Comparison, OutputComparison
 from qtool.numeric.bootstrap import Interval
+from qtool.numeric.metrics import mean
 
 Measured = tuple[float, Interval | None]
 Reader = Callable[[Comparison], Measured | None]
@@ -53,7 +54,7 @@ def values(comparison: Comparison, metrics: Mapping[str, Metric]) -> dict[str, M
 def metrics_of(comparison: Comparison) -> dict[str, Metric]:
     """All metrics, those of a scorer of the user's included."""
     own = {
-        name: Kind(KINDS["mse"].function, "", score.better, score.unit)
+        name: Kind(mean, "", score.better, score.unit)
         for name, score in comparison.scores.items()
         if name not in KINDS
     }

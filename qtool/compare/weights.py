@@ -41,56 +41,50 @@ def largest_weights(path: Path, count: int = 3) -> tuple[Weight, ...]:
     return tuple((floats if enough else found)[:count])
 
 
-def made_by(path: Path) -> tuple[str, ...]:
-    """Options of `qtool quantize` for a model of this form; its data is called DIR.
+@dataclass(frozen=True)
+class Form:
+    """How a model is quantized, if it is.
 
-    Raises:
-        ModelError, MachineError: as `qtool.model.load`.
+    `options` are those of `qtool quantize` for one of this form; its data is called DIR.
+    `kept_float` are the nodes whose weights could have been quantized, and are in float32.
     """
-    found = model.load(path)
-    operators = {node.op_type for node in found.graph.all_nodes()}
-    sizes: dict[str, int] = {}
-    for value in found.graph.initializers.values():
-        if value.const_value is not None:
-            kind = value.const_value.dtype.name
-            sizes[kind] = sizes.get(kind, 0) + value.const_value.nbytes
-    stored = [kind for kind in sizes if kind in _BY_TYPE]
-    most = max(stored, key=lambda kind: sizes[kind], default="")
-    for operator, options in _BY_OPERATOR.items():
-        if operator in operators:
-            return (*options, *_BITS.get(most, ()))
-    return _BY_TYPE.get(most, ("--data", "DIR"))
 
+    quantized: bool
+    options: tuple[str, ...]
+    kept_float: tuple[str, ...]
 
-def is_quantized(path: Path) -> bool:
-    """Whether anything in the model is stored or computed in less than float32.
+    @classmethod
+    def of(cls, path: Path) -> Form:
+        """The form of a file.
 
-    Raises:
-        ModelError, MachineError: as `qtool.model.load`.
-    """
-    found = model.load(path)
-    operators = {node.op_type for node in found.graph.all_nodes()}
-    kinds = {
-        value.const_value.dtype.name
-        for value in found.graph.initializers.values()
-        if value.const_value is not None and len(value.const_value.shape) > 1
-    }
-    return any("Quantize" in each or each.startswith("QLinear") for each in operators) or bool(
-        kinds & set(_BY_TYPE)
-    )
-
-
-def kept_float(path: Path) -> tuple[str, ...]:
-    """The nodes whose weights could have been quantized, and are in float32.
-
-    Raises:
-        ModelError, MachineError: as `qtool.model.load`.
-    """
-    return tuple(
-        node.name
-        for node in model.load(path).graph
-        if node.op_type in _WEIGHTED and node.name and any(map(_is_float_weight, node.inputs[1:2]))
-    )
+        Raises:
+            ModelError, MachineError: as `qtool.model.load`.
+        """
+        found = model.load(path)
+        operators = {node.op_type for node in found.graph.all_nodes()}
+        tensors = [v.const_value for v in found.graph.initializers.values()]
+        weights = [tensor for tensor in tensors if tensor is not None]
+        sizes: dict[str, int] = {}
+        for tensor in weights:
+            sizes[tensor.dtype.name] = sizes.get(tensor.dtype.name, 0) + tensor.nbytes
+        most = max((kind for kind in sizes if kind in _BY_TYPE), key=sizes.__getitem__, default="")
+        tables = {tensor.dtype.name for tensor in weights if len(tensor.shape) > 1}
+        options = _BY_TYPE.get(most, ("--data", "DIR"))
+        for operator in reversed(_BY_OPERATOR):
+            if operator in operators:
+                options = (*_BY_OPERATOR[operator], *_BITS.get(most, ()))
+        return cls(
+            any("Quantize" in each or each.startswith("QLinear") for each in operators)
+            or bool(tables & set(_BY_TYPE)),
+            options,
+            tuple(
+                node.name
+                for node in found.graph
+                if node.op_type in _WEIGHTED
+                and node.name
+                and any(map(_is_float_weight, node.inputs[1:2]))
+            ),
+        )
 
 
 def _is_float_weight(value: ir.Value | None) -> bool:

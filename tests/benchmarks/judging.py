@@ -21,7 +21,7 @@ from statistics import median
 
 from qtool import workflow
 from qtool.compare.judge import compare
-from qtool.compare.layers import layer_errors
+from qtool.compare.layers import compare_layers
 from qtool.data import Dataset
 from qtool.data.fed import Sample
 from qtool.recipe import Recipe
@@ -100,7 +100,7 @@ def row(name: str, options: argparse.Namespace, folder: Path) -> str:
         both = [passes(model, candidate, each, size, options) for each in (data, held)]
         layered = "-"
         if options.layers:
-            took = seconds(partial(layer_errors, model, candidate, data, batch_size=size))
+            took = seconds(partial(compare_layers, model, candidate, data, batch_size=size))
             layered = f"{took / both[0][0]:.2f}"
         cells = f"{both[0][0]:7.2f} s{both[0][1]:9.3f}{both[1][1]:7.3f}{layered:>8}"
     if options.only != "time":

@@ -18,7 +18,7 @@ from qtool.cli.app import app
 from qtool.cli.blame import _TRY, blame, erring, pattern
 from qtool.compare import run_file
 from qtool.compare.result import Comparison, LayerError, Size
-from qtool.compare.weights import largest_weights, made_by
+from qtool.compare.weights import Form, largest_weights
 from qtool.recipe import matches
 from tests.cli.conftest import SAMPLES
 
@@ -146,7 +146,7 @@ def test_another_try_is_of_the_same_form(
     candidate = tmp_path / "c.onnx"
     made = qtool("quantize", MLP / "model.onnx", *options, "-o", candidate)
     assert made.exit_code == 0, made.stderr
-    assert made_by(candidate) == form
+    assert Form.of(candidate).options == form
 
 
 def test_a_file_is_large_for_its_weights_in_float_or_for_all(qtool: Run, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_an_error_while_looking_for_layers_changes_nothing(
     def fails(*_: Any, **__: Any) -> None:
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr("qtool.compare.layers.layer_errors", fails)
+    monkeypatch.setattr("qtool.compare.layers.compare_layers", fails)
     model, data = SAMPLES / "digits_mlp" / "model.onnx", SAMPLES / "digits_mlp" / "eval"
     arguments = ("compare", model, model, "--data", data, "--samples", 8, "--gate", "sqnr <= 1dB")
     done = qtool(*arguments)

@@ -8,6 +8,6 @@ sums     the nodes that reduce each tensor to a few numbers
 measure  the passes over the data
 """
 
-from qtool.compare.layers.measure import Layers, compare_layers, layer_errors
+from qtool.compare.layers.measure import Layers, compare_layers
 
-__all__ = ["Layers", "compare_layers", "layer_errors"]
+__all__ = ["Layers", "compare_layers"]

@@ -38,22 +38,6 @@ class Layers:
         return (f"layers: the candidate holds nothing under the name of {named}{more}",)
 
 
-def layer_errors(
-    reference: Path,
-    candidate: Path,
-    data: Dataset,
-    *,
-    batch_size: int = 1,
-    threads: int = 0,
-    progress: Progress | None = None,
-) -> tuple[LayerError, ...]:
-    """The errors of `compare_layers`."""
-    found = compare_layers(
-        reference, candidate, data, batch_size=batch_size, threads=threads, progress=progress
-    )
-    return found.errors
-
-
 def compare_layers(
     reference: Path,
     candidate: Path,
