@@ -84,13 +84,21 @@ def running(path: Path) -> Running:
     integer: Counter[str] = Counter()
     floating: Counter[str] = Counter()
     conversions: Counter[str] = Counter()
-    codes: set[ir.Value | None] = set()  # values that are integers standing for reals
+    # Values that are integers standing for reals. The optimized graph names no types but those of
+    # constants: an operator of reals that is given codes works on codes, and a mover gives codes.
+    codes: set[ir.Value | None] = {
+        value
+        for part in (graph, *graph.subgraphs())
+        for value in part.initializers.values()
+        if value.dtype in (ir.DataType.UINT8, ir.DataType.INT8)
+    }
     for node in graph.all_nodes():
-        # The optimized graph names no types: a mover carries codes if it is given codes.
-        moves = node.op_type in _MOVERS and node.inputs[0] in codes
+        known = node.op_type in OPS or node.op_type in _MOVERS
+        on_codes = known and bool(node.inputs) and node.inputs[0] in codes
+        moves = node.op_type in _MOVERS and on_codes
         if node.op_type in _CONVERT:
             conversions[node.op_type] += 1
-        elif moves or node.op_type in _INTEGER or node.op_type.startswith("QLinear"):
+        elif on_codes or node.op_type in _INTEGER or node.op_type.startswith("QLinear"):
             integer[node.op_type] += 1
         else:
             floating[node.op_type] += 1

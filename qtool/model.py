@@ -19,6 +19,7 @@ import onnx.version_converter
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from qtool import converter_faults, tensors
 from qtool.errors import MachineError, ModelError
 from qtool.external import bind, external, without_large
 from qtool.impostor import looks_like, refuse_other_files
@@ -49,6 +50,7 @@ def load(path: Path) -> ir.Model:
     if not proto.graph.node and not proto.graph.output:
         raise ModelError(f"{path} is not an ONNX model", "it holds no graph: " + looks_like(path))
     _refuse_odd_tensors(proto.graph, path)
+    were_sparse = tensors.settle(proto)
     try:
         with warnings.catch_warnings():
             # The runtime refuses what onnx only warns of.
@@ -58,6 +60,7 @@ def load(path: Path) -> ir.Model:
     except Exception as error:
         raise ModelError(f"{path} is not a valid ONNX model", _root(error)) from error
     bind(model, path)
+    tensors.remember(model, were_sparse)
     return model
 
 
@@ -129,15 +132,19 @@ def raise_opset(model: ir.Model, wanted: int) -> ir.Model:
         model = model.clone()
         model.graph.opset_imports[""] = wanted
         return model
-    proto = _proto(model)
+    old, model = opset(model), model.clone()
+    converter_faults.before(model, old)
     # The converter follows only tensors that it knows as inputs where the file has IR 3.
     try:
-        raised = onnx.version_converter.convert_version(proto, wanted)
+        raised = onnx.version_converter.convert_version(_proto(model), wanted)
     except Exception as error:
         raise ModelError(
             f"cannot raise opset {opset(model)} to {wanted}", str(error).splitlines()[0]
         ) from error
-    return _read(raised, remembered(model))
+    made = _read(raised, remembered(model))
+    converter_faults.keep_shapes(model, made)
+    converter_faults.after(made, old)
+    return made
 
 
 def stamp(model: ir.Model) -> None:
@@ -166,6 +173,10 @@ def infer_shapes(model: ir.Model) -> ir.Model:
     except Exception:  # a wrong annotation in the file: the runtime may still run it
         return model
     graph = inferred.graph
+    for before, after in zip(model.graph.outputs, graph.outputs, strict=True):
+        after.shape = (
+            before.shape
+        )  # a promise; inference would name each axis that it does not know
     for value in [v for v in graph.inputs if v.name in large]:
         graph.inputs.remove(value)
         value.const_value = large[value.name or ""]
@@ -259,13 +270,7 @@ def _proto(model: ir.Model) -> onnx.ModelProto:
 
 
 def _refuse_odd_tensors(graph: onnx.GraphProto, path: Path) -> None:
-    """Initializers without a size, larger than the file could hold, or sparse."""
-    for sparse in graph.sparse_initializer:  # onnx_ir would leave it out without a word
-        raise ModelError(
-            f"initializer {sparse.values.name!r} is sparse",
-            "only dense weights can be read",
-            "export the model with dense weights",
-        )
+    """Initializers without a size, or larger than the file could hold."""
     size = path.stat().st_size
     for tensor in graph.initializer:
         what = f"initializer {tensor.name!r}"

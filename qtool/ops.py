@@ -24,6 +24,7 @@ class OpSpec:
     `shares`: output values are input values, moved: one scale for both.
     `joins`: puts several tensors side by side, and so under one scale.
     `clamps`: keeps values or sets them to a bound, so the quantizer behind it can do its work.
+    `normalizes`: its results sum to one; for many of them eight bits are a coarse grid.
     """
 
     data: tuple[int, ...] | None = (0,)
@@ -35,6 +36,7 @@ class OpSpec:
     shares: bool = False
     joins: bool = False
     clamps: bool = False
+    normalizes: bool = False
     holds: Callable[[ir.Node], bool] = lambda node: True
     unless: str = ""
 
@@ -60,11 +62,31 @@ def _gemm_plain(node: ir.Node) -> bool:
     return not scaled and not attribute(node, "transA", 0)
 
 
+def _bounded(node: ir.Node) -> bool:
+    bounds = [value for value in node.inputs[1:3] if value is not None]
+    tensors = [constant(value) for value in bounds]
+    known = [tensor.numpy().reshape(-1) for tensor in tensors if tensor is not None]
+    if len(known) < len(bounds) or any(each.size != 1 for each in known):
+        return False
+    return len(known) < 2 or bool(known[0] <= known[1])
+
+
 # W (directions, gates x hidden, inputs) and R (directions, gates x hidden, hidden)
 _RECURRENT = OpSpec(weights=(1, 2), channel=lambda n: 1, contracted=lambda n: 2, alone=True)
 _MOVES = OpSpec(shares=True)
 _UNARY = OpSpec()
 _MANY = OpSpec(data=None)
+_PAIR = OpSpec(data=(0, 1))
+_NEAREST = OpSpec(
+    shares=True,
+    holds=lambda n: _text(n, "mode", "nearest") == "nearest",
+    unless="it interpolates",
+)
+
+
+def _rows(spec: OpSpec, operators: str) -> dict[str, OpSpec]:
+    return dict.fromkeys(operators.split(), spec)
+
 
 OPS: dict[str, OpSpec] = {
     # multiply and accumulate: these pay for quantization
@@ -81,25 +103,61 @@ OPS: dict[str, OpSpec] = {
     ),
     "MatMul": OpSpec(weights=(1,), channel=lambda n: -1, contracted=lambda n: -2, alone=True),
     # the same over time, in float kernels
-    "GRU": _RECURRENT,
-    "LSTM": _RECURRENT,
-    "RNN": _RECURRENT,
+    **_rows(_RECURRENT, "GRU LSTM RNN"),
+    # products of activations
+    "Attention": OpSpec(data=(0, 1, 2)),
+    "Einsum": _MANY,  # where it is a matrix product, preparation has made it one
     # arithmetic between activations
-    "Add": _MANY,
-    "Mul": _MANY,
+    **_rows(_MANY, "Add Max Mean Min Mul Sum"),
+    **_rows(_PAIR, "Div Mod Pow PRelu Sub"),
     "Concat": OpSpec(data=None, joins=True),
+    "Where": OpSpec(data=(1, 2)),
     # one in, one out, with a range of its own
-    "AveragePool": _UNARY,
-    "GlobalAveragePool": _UNARY,
-    "LeakyRelu": _UNARY,
-    "Sigmoid": _UNARY,
+    **_rows(
+        _UNARY,
+        "Abs Celu Cos Elu Erf Exp Gelu HardSigmoid HardSwish LeakyRelu Log Mish Neg Reciprocal"
+        " Selu Sigmoid Sin Softplus Softsign Sqrt Swish Tanh",
+    ),
+    "LogSoftmax": _UNARY,
+    "Softmax": OpSpec(normalizes=True),
+    # pools
+    "AveragePool": OpSpec(
+        holds=lambda n: "dilations" not in n.attributes, unless="dilations are set"
+    ),
+    **_rows(_UNARY, "GlobalAveragePool GlobalLpPool LpPool"),
+    "GlobalMaxPool": _MOVES,
+    "MaxPool": OpSpec(
+        shares=True, holds=lambda n: len(n.outputs) == 1, unless="its indices are read"
+    ),
+    # reductions
+    **_rows(_MOVES, "ReduceMax ReduceMin"),
+    **_rows(
+        _UNARY,
+        "CumSum ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMean ReduceProd ReduceSum"
+        " ReduceSumSquare",
+    ),
+    # normalizations; what they learned stays float
+    **_rows(
+        _UNARY,
+        "BatchNormalization GroupNormalization InstanceNormalization LRN LayerNormalization"
+        " LpNormalization MeanVarianceNormalization RMSNormalization",
+    ),
     # clamps
+    "Clip": OpSpec(
+        clamps=True,
+        holds=lambda n: _bounded(n),
+        unless="its bounds are computed, or the wrong way round",
+    ),
     "Relu": OpSpec(clamps=True),
-    "Clip": OpSpec(clamps=True),
+    # places of values
+    **_rows(_UNARY, "ArgMax ArgMin TopK"),
     # values moved about
-    "DepthToSpace": _MOVES,
-    "Expand": _MOVES,
-    "Flatten": _MOVES,
+    **_rows(
+        _MOVES,
+        "Compress DepthToSpace Expand Flatten GatherElements GatherND Pad Reshape ReverseSequence"
+        " Slice SpaceToDepth Split Squeeze Tile Transpose Trilu Unsqueeze",
+    ),
+    "Resize": _NEAREST,
     # a table that it looks up is a weight; each row has a scale
     "Gather": OpSpec(
         shares=True,
@@ -107,32 +165,23 @@ OPS: dict[str, OpSpec] = {
         channel=lambda n: attribute(n, "axis", 0),
         contracted=lambda n: -1,
     ),
-    "MaxPool": OpSpec(
-        shares=True, holds=lambda n: len(n.outputs) == 1, unless="its indices are read"
-    ),
-    "ReduceMax": _MOVES,
-    "ReduceMin": _MOVES,
-    "Reshape": _MOVES,
-    "Resize": OpSpec(
-        shares=True,
-        holds=lambda n: _text(n, "mode", "nearest") == "nearest",
-        unless="it interpolates",
-    ),
-    "Slice": _MOVES,
-    "Split": _MOVES,
-    "Squeeze": _MOVES,
-    "Tile": _MOVES,
-    "Transpose": _MOVES,
-    "Unsqueeze": _MOVES,
+    **_rows(OpSpec(data=(0, 2)), "ScatterElements ScatterND"),
+    "GridSample": _UNARY,
 }
 
 
 def data_inputs(node: ir.Node) -> list[tuple[int, ir.Value]]:
-    """(position, value) of the activations that the row of `node` would quantize."""
-    positions = OPS[node.op_type].data
+    """(position, value) of what the row of `node` quantizes beside its constant weights.
+
+    Activations, constants of arithmetic, and weights that are computed.
+    """
+    spec = OPS[node.op_type]
+    positions = spec.data
     if positions is None:
         positions = tuple(range(len(node.inputs)))
-    pairs = ((i, node.inputs[i]) for i in positions if i < len(node.inputs))
+    pairs = [(i, node.inputs[i]) for i in positions if i < len(node.inputs)]
+    weights = [(i, node.inputs[i]) for i in spec.weights if i < len(node.inputs)]
+    pairs += [(i, v) for i, v in weights if i not in positions and constant(v) is None]
     return [(i, value) for i, value in pairs if value is not None]
 
 

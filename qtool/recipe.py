@@ -4,7 +4,7 @@ scheme = "w8a8"
 method = "mse"
 
 [[rules]]                # the last rule that matches a node wins
-match = "op:Softmax"     # glob on node names, `op:` on operators, `re:` a regular expression
+match = "op:Softmax"     # glob on names, `op:` on operators, `re:` a regular expression
 scheme = "float"
 """
 
@@ -13,9 +13,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterable
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +24,7 @@ from qtool.errors import UsageError, did_you_mean
 from qtool.numeric.ranges import METHODS
 from qtool.numeric.scheme import Half, Scheme, Wish, parse_scheme
 from qtool.numeric.types import UINT8
+from qtool.patterns import Meant, check_pattern, matches
 
 
 class Rule(BaseModel):
@@ -42,6 +41,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
     scheme: str = "w8a8"
     mode: Literal["static", "dynamic"] = "static"
+    placement: Literal["paying", "all"] = "paying"
     keep_io_types: bool = True
     method: str = "mse"
     transforms: tuple[str, ...] = ("equalize",)
@@ -50,11 +50,11 @@ class Recipe(BaseModel):
     seed: int = 0
     data: Declaration | None = None
 
-    def scheme_of(self, name: str, operator: str) -> Wish | str:
+    def scheme_of(self, node: Meant) -> Wish | str:
         """The scheme for a node, or the reason why it stays float."""
         text = self.scheme
         for rule in self.rules:
-            if matches(rule.match, name, operator):
+            if matches(rule.match, node):
                 text = rule.scheme
         if text == "float":
             return "kept in float as asked"
@@ -102,6 +102,8 @@ class Recipe(BaseModel):
                 f"known: {', '.join(METHODS)}",
                 did_you_mean(self.method, METHODS),
             )
+        for rule in self.rules:
+            check_pattern(rule.match)
         schemes = [parse_scheme(text) for text in self.schemes()]
         for scheme in schemes:
             wide = (
@@ -171,36 +173,6 @@ def load_recipe(path: Path) -> Recipe:
         return recipe
     # Files that the [data] table names lie beside the recipe.
     return recipe.model_copy(update={"data": recipe.data.within(path.resolve().parent)})
-
-
-def matches(pattern: str, name: str, operator: str) -> bool:
-    """Whether a pattern means the node called `name`, of type `operator`."""
-    if pattern.startswith("op:"):
-        return fnmatchcase(operator, pattern[3:])
-    if pattern.startswith("re:"):
-        try:
-            return re.search(pattern[3:], name) is not None
-        except re.error as error:
-            raise UsageError(f"pattern {pattern!r} is no regular expression", str(error)) from error
-    return fnmatchcase(name, pattern)
-
-
-def require_matches(recipe: Recipe, nodes: Iterable[tuple[str, str]]) -> None:
-    """Refuse a pattern that matches none of the nodes (name, operator).
-
-    Raises:
-        UsageError: with the closest names.
-    """
-    known = list(nodes)
-    for rule in recipe.rules:
-        if not any(matches(rule.match, name, operator) for name, operator in known):
-            names = [f"op:{o}" for _, o in known] if rule.match.startswith("op:") else []
-            names = sorted({*names, *(name for name, _ in known)})
-            raise UsageError(
-                f"pattern {rule.match!r} matches no node",
-                f"the model has {len(known)} nodes; their names:  qtool quantize MODEL --dry-run",
-                did_you_mean(rule.match, names),
-            )
 
 
 def _tables(name: str, table: dict[str, Any]) -> list[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qtool.errors import DataError, MachineError, ModelError
+from qtool.errors import DataError, MachineError, ModelError, UsageError
 from qtool.signature import Signature, TensorSpec
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when onnxruntime is imported
@@ -35,6 +36,54 @@ _DTYPES = {
 }
 
 
+_libraries: list[Path] = []
+
+
+def use_libraries(paths: Iterable[Path]) -> None:
+    """Let every session that opens from now on know the operators of these libraries, and no other.
+
+    They are native code that runs in this process. Whoever starts another process tells it.
+
+    Raises:
+        UsageError: there is no such file, or it registers no operators.
+        MachineError: the system cannot load it.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        if not path.is_file():
+            what = "is no file" if path.exists() else "does not exist"
+            raise UsageError(f"the custom-operator library {path} {what}", fix=_SHARED)
+        try:
+            # Absolute: a bare name would be looked for among the system's own libraries.
+            ort.SessionOptions().register_custom_ops_library(str(path.absolute()))
+        except Exception as error:  # the runtime's exceptions share no base class
+            reason = _reason(error)
+            if "RegisterCustomOps" in reason:
+                what = f"{path} is no library of custom operators"
+                raise UsageError(what, reason, _SHARED) from error
+            raise MachineError(
+                f"cannot load the custom-operator library {path}",
+                reason,
+                "it must be a shared library built for this system, with all that it needs",
+            ) from error
+        found[path.absolute()] = None
+    _libraries[:] = found
+
+
+_SHARED = "give a shared library that exports RegisterCustomOps (.so, .dll or .dylib)"
+
+
+def libraries() -> tuple[Path, ...]:
+    """The libraries of custom operators that sessions know, by absolute paths."""
+    return tuple(_libraries)
+
+
+def digest_of_libraries() -> str:
+    """Tells them from others, or from other builds of the same; empty if there are none."""
+    found = [hashlib.sha256(path.read_bytes()).hexdigest() for path in _libraries]
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16] if found else ""
+
+
 class Session:
     """A model, loaded and ready to run.
 
@@ -48,7 +97,8 @@ class Session:
             reads it, and keep it.
 
     Raises:
-        ModelError: the runtime cannot load the model; the message is the runtime's.
+        ModelError: the runtime cannot load the model; the message is the runtime's, unless it
+            lacks an operator.
     """
 
     def __init__(
@@ -64,6 +114,8 @@ class Session:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4  # fatal: the same text arrives as an exception
+        for library in _libraries:
+            options.register_custom_ops_library(str(library))
         if not layouts:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         if not optimize:
@@ -89,7 +141,7 @@ class Session:
                     _reason(error),
                     "set TMPDIR to a folder with free space",
                 ) from error
-            raise ModelError(f"onnxruntime cannot load {name}", _reason(error)) from error
+            raise _unloadable(name, _reason(error)) from error
         self.signature = Signature(
             tuple(_spec(i) for i in self._session.get_inputs()),
             tuple(_spec(o) for o in self._session.get_outputs()),
@@ -107,8 +159,15 @@ class Session:
 
         Raises:
             DataError: the feeds do not fit the inputs.
-            ModelError: a kernel failed.
+            ModelError: a kernel failed, or an input or output is bfloat16.
         """
+        ends = (*self.signature.inputs, *self.signature.outputs)
+        if odd := next((spec for spec in ends if spec.dtype == "bfloat16"), None):
+            raise ModelError(
+                f"{odd.name!r} is bfloat16, which cannot be fed or read",
+                "numpy has no such type, and onnxruntime takes no other's",
+                "export the model with float32 inputs and outputs; inside it may be bfloat16",
+            )
         names = [o.name for o in self.signature.outputs]
         if self._session is None and self._reopen is not None:
             self._session = self._reopen()
@@ -179,6 +238,34 @@ def _spec(arg: Any) -> TensorSpec:
     )
 
 
+def _unloadable(name: str, reason: str) -> ModelError:
+    """What to say of a model that the runtime does not load."""
+    unknown, lacking = _UNKNOWN.search(reason), _LACKING.search(reason)
+    if lacking is not None:
+        what = f"onnxruntime has no CPU kernel for {lacking[1] or lacking[2]} as {name} uses it"
+        return ModelError(what, reason, _FEW_KERNELS)
+    if unknown is None:
+        return ModelError(f"onnxruntime cannot load {name}", reason)
+    domain, operator = unknown.groups()
+    what = f"onnxruntime does not know operator {operator!r} of domain {domain!r}, in {name}"
+    if domain == "com.microsoft":  # the runtime's own
+        return ModelError(what, f"this is onnxruntime {VERSION}; another build may have it")
+    given = "none of the libraries given has it" if _libraries else "it is no standard operator"
+    return ModelError(what, given, "--custom-ops LIB  names the shared library that has it")
+
+
+# `NOT_IMPLEMENTED : Could not find an implementation for Conv(22) node with name 'n'`,
+# `Type 'tensor(bfloat16)' of input parameter (x) of operator (Conv) in node (n) is invalid`
+_LACKING = re.compile(
+    r"find an implementation for (\w+)\("
+    r"|Type 'tensor\((?:bfloat16|double)\)' of .* operator \((\w+)\)"
+)
+_FEW_KERNELS = (
+    "there are few for bfloat16 and double: export the model in float32 or float16, since it must "
+    "run to be measured and compared with"
+)
+# `Fatal error: ai.onnx.contrib:NegPos(-1) is not a registered function/op`
+_UNKNOWN = re.compile(r"Fatal error: (.*):([^:]*)\(-?\d+\) is not a registered function/op")
 _TENSOR = re.compile(r"\btensor\(\w+\)")
 
 

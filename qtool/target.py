@@ -10,9 +10,9 @@ from typing import Any, Literal
 from qtool.errors import UsageError, did_you_mean
 from qtool.numeric.types import IntType
 
-Kernel = Literal["closed", "open", "moves"]
-Storing = Literal["dq", "fused", "cast-mul"]
-Encoding = Literal["dq", "cast-mul", "cast-dq", "integer"]
+Kernel = Literal["closed", "open", "moves", "reads"]
+Storing = Literal["dq", "fused", "gathered", "cast-mul"]
+Encoding = Literal["dq", "gathered", "cast-mul", "cast-dq", "integer"]
 # "static"   multiplied in integers, with ranges measured beforehand
 # "dynamic"  the same, the activation measured on every run
 # "stored"   integers in the file, float arithmetic
@@ -40,14 +40,19 @@ class Target:
     narrow: Encoding
     weights: dict[str, Storing]
     fuses: Fusing
+    gathers: int
     dynamic: frozenset[str]
     slow_dynamic: dict[str, str]
     halves: frozenset[str]
     needs_zero_point: frozenset[str]
+    needs_steps: dict[str, list[int]]
+    needs_reach: dict[str, int]
+    needs_apart: frozenset[str]
 
-    def lacks(self, operator: str) -> str:
-        """Why an operator is not run in integers."""
-        return f"{self.name} has no integer kernel for {operator}"
+    @property
+    def lacks(self) -> str:
+        """Why an operator that is not in the table is not run in integers."""
+        return f"{self.name} has no integer kernel for it"
 
 
 def available() -> list[str]:
@@ -83,10 +88,14 @@ def load_target(name: str) -> Target:
             fuses["values"],
             fuses["unless_read_by"],
         ),
+        gathers=table["gathers"]["values"],
         dynamic=frozenset(table["dynamic"]["operators"]),
         slow_dynamic=table["dynamic"]["slow"],
         halves=frozenset(table["halves"]),
         needs_zero_point=frozenset(table["needs"]["zero_point"]),
+        needs_steps=table["needs"]["steps"],
+        needs_reach=table["needs"]["reach"],
+        needs_apart=frozenset(table["needs"]["apart"]),
     )
 
 

@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 from qtool import model as models
 from qtool.compare.interface import Casts
 from qtool.errors import ModelError, QtoolError
+from qtool.numeric.metrics import sqnr_db
 from qtool.runtime import Session, probe
 from qtool.signature import Signature
 
 Feeds = Mapping[str, NDArray[Any]]
 
 
-def same_function(expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> None:
-    """Outputs of two float models on the same feeds agree to 0.1 % of their largest value.
+def same_function(
+    expected: Mapping[str, Any], found: Mapping[str, Any], what: str, within: float = 1e-3
+) -> None:
+    """Outputs of two float models on the same feeds agree `within` a part of their largest value.
 
     Raises:
         ModelError: they do not; `what` names the step that changed the function.
@@ -28,14 +31,47 @@ def same_function(expected: Mapping[str, Any], found: Mapping[str, Any], what: s
         if not _is_float(value):
             continue
         finite = np.isfinite(value)
-        scale = float(np.abs(value[finite]).max(initial=0.0))
-        lost = float(np.abs(value[finite] - found[name][finite]).max(initial=0.0))
-        if not lost <= 1e-3 * scale + 1e-5:
+        before, after = (each[finite].astype(np.float64) for each in (value, found[name]))
+        scale = float(np.abs(before).max(initial=0.0))
+        lost = float(np.abs(before - after).max(initial=0.0))
+        if not lost <= within * scale + 1e-5:
             raise ModelError(
                 f"{what} changed output {name!r}",
                 f"by {lost:.3g} where the largest value is {scale:.3g}",
                 "this is a fault of qtool; please report it with the model",
             )
+
+
+def rounded(expected: Mapping[str, Any], found: Mapping[str, Any], *, certain: bool) -> list[str]:
+    """How far a dequantized model is from the quantized one on the same feeds, as notes.
+
+    Raises:
+        ModelError: so far that it is no rounding, on feeds that are `certain` to mean something.
+    """
+    worst, where = np.inf, ""
+    for name, value in expected.items():
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu" or not value.size:
+            continue
+        pair = [np.asarray(each, np.float64).reshape(1, -1) for each in (value, found[name])]
+        finite = np.isfinite(pair[0]) & np.isfinite(pair[1])
+        if not finite.any() or not pair[0][finite].any():
+            continue
+        ratio = sqnr_db(*(each[finite].reshape(1, -1) for each in pair))
+        if ratio < worst:
+            worst, where = ratio, name
+    if certain and worst < _NO_ROUNDING:
+        raise ModelError(
+            f"dequantizing the model changed output {where!r}",
+            f"it is {worst:.1f} dB from the quantized model's, which rounding cannot explain",
+            "give the float model it was made from",
+        )
+    if not where:
+        return ["the dequantized model gives the same as the quantized one"]
+    far = ": more than rounding usually makes" if worst < _ROUNDING else ""
+    return [f"the dequantized model is {worst:.1f} dB from the quantized one{far}"]
+
+
+_ROUNDING, _NO_ROUNDING = 20.0, 3.0  # dB: below the first a warning, below the second an error
 
 
 def check_written(

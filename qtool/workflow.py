@@ -27,15 +27,21 @@ from qtool.files import atomic_path, check_output
 from qtool.numeric.histogram import Histogram
 from qtool.numeric.scheme import parse_scheme
 from qtool.passes import REWRITES, prepare, transform
+from qtool.passes.dequantize import dequantize
 from qtool.passes.insert_qdq import least_opset_of
 from qtool.plan.decide import decide
+from qtool.plan.effects import idle, require_matches
+from qtool.plan.float_types import tolerance
+from qtool.plan.names import Names
 from qtool.plan.plan import Plan
-from qtool.plan.sites import Sites, find_sites
-from qtool.recipe import Recipe, require_matches
+from qtool.plan.sites import Sites, find_sites, fitting
+from qtool.quantized import Kind, kind_of
+from qtool.recipe import Recipe
 from qtool.runtime import Session, probe
 from qtool.signature import Signature
 from qtool.target import Target
-from qtool.verify import check_written, same_function
+from qtool.tensors import remembered
+from qtool.verify import check_written, rounded, same_function
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ class Job:
     sites: Sites
     notes: tuple[str, ...] = ()
     threads: int = 0
+    dequantized: ir.Model | None = None
 
     @property
     def signature(self) -> Signature:
@@ -74,8 +81,12 @@ class Written:
     run: bool
 
 
-def open_job(path: Path, recipe: Recipe, target: Target, *, threads: int = 0) -> Job:
+def open_job(
+    path: Path, recipe: Recipe, target: Target, *, threads: int = 0, requantize: bool = False
+) -> Job:
     """Load, prepare and transform a model, and find its sites.
+
+    With `requantize` a model that is quantized already becomes float first.
 
     Raises:
         ModelError: it cannot be read, is quantized already, or does not survive preparation.
@@ -86,36 +97,57 @@ def open_job(path: Path, recipe: Recipe, target: Target, *, threads: int = 0) ->
     original = Session(path, threads=threads)
     original.close()  # it loads: that is known now, and its weights are not needed yet
     schemes = [parse_scheme(s) for s in recipe.schemes()]
-    prepared = prepare(loaded, max((least_opset_of(s) for s in schemes), default=0))
-    known = {(n.name or "", n.op_type) for m in (loaded, prepared) for n in m.graph.all_nodes()}
-    require_matches(recipe, sorted(known))
+    names = Names(loaded)
+    opset = max((least_opset_of(s) for s in schemes), default=0)
+    kind = kind_of(loaded) if requantize else None
+    real = None if kind is None else dequantize(loaded)
+    prepared = prepare(real or loaded, opset, dequantized=real is not None)
     model = transform(prepared, recipe.transforms)
     models.stamp(model)
+    names.give(model)
+    require_matches(recipe, names, model)
     sites = find_sites(model, recipe, target)
-    return Job(path, recipe, target, original, model, sites, _notes(loaded), threads)
+    notes = (*_notes(loaded, kind, real), *idle(model, recipe, names, sites))
+    return Job(path, recipe, target, original, model, sites, notes, threads, real)
 
 
-def _notes(loaded: ir.Model) -> tuple[str, ...]:
+def _notes(loaded: ir.Model, kind: Kind | None, real: ir.Model | None) -> tuple[str, ...]:
     """What a person should know of how the model was read."""
-    graph = loaded.graph
-    parameters = [v.name or "" for v in graph.inputs if v.name in graph.initializers]
-    if not parameters:
-        return ()
-    return (f"inputs with values are parameters and leave the input list: {', '.join(parameters)}",)
+    graph, notes = loaded.graph, list[str]()
+    if parameters := [v.name or "" for v in graph.inputs if v.name in graph.initializers]:
+        listed = ", ".join(parameters)
+        notes.append(f"inputs with values are parameters and leave the input list: {listed}")
+    if names := remembered(loaded):
+        notes.append(f"sparse tensors are stored dense: {', '.join(names)}")
+    if kind is not None:
+        notes.append(f"already quantized ({kind.name}): dequantized first, then quantized anew")
+    if real is not None and (left := kind_of(real)):
+        notes.append(f"at integers of the model's own stay {', '.join(left.operators)}")
+    return tuple(notes)
 
 
-def check_preparation(job: Job, feeds: Mapping[str, NDArray[Any]] | None) -> None:
-    """Compare the transformed model with the original on `feeds`, or on a probe if that runs."""
+def check_preparation(job: Job, feeds: Mapping[str, NDArray[Any]] | None) -> tuple[str, ...]:
+    """Compare the transformed model with the original on `feeds`, or on a probe if that runs.
+
+    A quantized original is compared with the float model that it became, which differs by
+    rounding: the notes returned say how far. That model is compared with the transformed one.
+    """
     asked = probe(job.signature) if feeds is None else feeds
     try:
         before = job.original.run(asked)
     except QtoolError:
         if feeds is None:
-            return
+            return ()
         raise
     job.original.close()  # one of the two at a time: each holds all weights
+    notes = list[str]()
+    if job.dequantized is not None:
+        real = open_model(job.dequantized, threads=job.threads).run(asked)
+        notes = rounded(before, real, certain=feeds is not None)
+        before = real
     after = open_model(job.model, threads=job.threads)
-    same_function(before, after.run(asked), "preparing the model")
+    same_function(before, after.run(asked), "preparing the model", tolerance(job.model))
+    return tuple(notes)
 
 
 def measure(
@@ -176,7 +208,8 @@ def dry_run(job: Job) -> Quantized:
 
 def _carry_out(job: Job, ranges: Mapping[str, Histogram]) -> Quantized:
     keep = job.recipe.keep_io_types
-    plan = decide(job.model, job.sites, ranges, job.target, keep_io_types=keep)
+    sites = fitting(job.sites, ranges, job.model, job.recipe, job.target)
+    plan = decide(job.model, sites, ranges, job.target, keep_io_types=keep)
     model = job.model.clone()
     for rewrite in REWRITES:
         model = rewrite(plan)(model).model
@@ -200,10 +233,11 @@ def write(
         ModelError: there is nothing to quantize, or the result is larger or broken.
     """
     check_output(output, force=force, inputs=[job.path])
-    if not quantized.plan.schemes and not allow_empty:
+    empty = not (quantized.plan.schemes or quantized.plan.activations)
+    if empty and not allow_empty:
         raise ModelError(
             "there is nothing to quantize in this model",
-            "no operator with constant float32 weights that the recipe and the target allow",
+            "no operator with constant float weights that the recipe and the target allow",
             "qtool inspect MODEL  tells why for each; --allow-empty writes it all the same",
         )
     before, after = models.file_size(job.path), len(quantized.data)

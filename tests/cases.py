@@ -23,6 +23,7 @@ CONSTANTS: dict[str, Array] = {
     "u": weight(8, 8, 1, 1, seed=4),
     "v2": weight(8, 2, 1, 1, seed=5),
     "v4": weight(8, 4, 1, 1, seed=6),
+    "v1": weight(8, 1, 1, 1, seed=18),
     "v16": weight(8, 16, 1, 1, seed=7),
     "line": weight(8, 8, 1, seed=8),
     "turned": weight(8, 8, 2, 2, seed=9),
@@ -38,6 +39,7 @@ class Case:
     nodes: str
     shape: str = "N,8,8,8"
     constants: dict[str, Array] = field(default_factory=dict)
+    opset: int = 21
 
     def save(self, path: Path) -> Path:
         """The model as a file; only constants that it uses."""
@@ -45,7 +47,7 @@ class Case:
         words |= set(self.nodes.replace("(", " ").replace(")", " ").replace(",", " ").split())
         used = {n: c for n, c in {**CONSTANTS, **self.constants}.items() if n in words}
         graph = f"g (float[N,4,8,8] x) => (float[{self.shape}] y) {{ {HEAD} {self.nodes} }}"
-        return save(path, graph, **used)
+        return save(path, graph, opset=self.opset, **used)
 
 
 def ints(*values: int) -> Array:
@@ -121,6 +123,95 @@ CASES: dict[str, Case] = {
     "Unsqueeze": Case(
         "m = ReduceMax<keepdims=0>(a, over) t = Unsqueeze(m, over) y = Conv(t, v)",
         "N,8,8,1", {"over": ints(3)},
+    ),
+    # products of activations
+    "Attention": Case(
+        "f = Reshape(a, steps) t = Attention<q_num_heads=2, kv_num_heads=2>(f, f, f)"
+        "n = Reshape(t, back) y = Conv(n, v)", constants={**RECURRENT, "back": ints(-1, 8, 8, 8)},
+        opset=23,
+    ),
+    "Einsum": Case('t = Einsum<equation="nchw,nkhw->nckh">(a, a) y = Conv(t, v)'),
+    # arithmetic
+    **{op: Case(f"c = Conv(a, v) t = {op}(c, a) y = Conv(t, u)")
+       for op in ("Max", "Mean", "Min", "Sub", "Sum")},
+    "Div": Case("t = Div(a, two) y = Conv(t, v)", constants={"two": np.float32(2)}),
+    "Mod": Case("t = Mod<fmod=1>(a, two) y = Conv(t, v)", constants={"two": np.float32(2)}),
+    "Pow": Case("t = Pow(a, two) y = Conv(t, v)", constants={"two": np.float32(2)}),
+    "PRelu": Case("t = PRelu(a, slope) y = Conv(t, v)", constants={"slope": normal(8, 1, 1)}),
+    "Where": Case(
+        "s = ReduceSum(x, over) m = Greater(s, half) c = Conv(a, v) t = Where(m, c, a)"
+        "y = Conv(t, u)", constants={"half": np.float32(0.5), "over": ints(1)},
+    ),
+    # one in, one out
+    **{op: Case(f"t = {op}(a) y = Conv(t, v)") for op in (
+        "Abs", "Celu", "Cos", "Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "Mish",
+        "Neg", "Selu", "Sin", "Softmax", "Softplus", "Softsign", "Tanh",
+        "LogSoftmax", "LpNormalization", "MeanVarianceNormalization", "Trilu",
+    )},
+    "Exp": Case("s = Sigmoid(a) t = Exp(s) y = Conv(t, v)"),
+    "Swish": Case("t = Swish(a) y = Conv(t, v)", opset=24),
+    **{op: Case(f"e = Exp(a) t = {op}(e) y = Conv(t, v)") for op in ("Log", "Reciprocal", "Sqrt")},
+    # pools and reductions
+    "GlobalLpPool": Case("t = GlobalLpPool(a) y = Conv(t, v)", "N,8,1,1"),
+    "GlobalMaxPool": Case("t = GlobalMaxPool(a) y = Conv(t, v)", "N,8,1,1"),
+    "LpPool": Case("t = LpPool<kernel_shape=[3,3]>(a) y = Conv(t, v)", "N,8,6,6"),
+    "CumSum": Case("t = CumSum(a, last) y = Conv(t, v)", constants={"last": np.array(3)}),
+    **{op: Case(f"t = {op}(a, over) y = Conv(t, v)", "N,8,8,1", {"over": ints(3)}) for op in (
+        "ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceMean", "ReduceSum", "ReduceSumSquare",
+    )},
+    "ReduceProd": Case("s = Sigmoid(a) t = ReduceProd(s, over) y = Conv(t, v)", "N,8,8,1",
+                       {"over": ints(3)}),
+    "ReduceLogSum": Case("e = Exp(a) t = ReduceLogSum(e, over) y = Conv(t, v)", "N,8,8,1",
+                         {"over": ints(3)}),
+    # normalizations
+    "BatchNormalization": Case(
+        "r = Relu(a) t = BatchNormalization(r, g, g, zero, g) y = Conv(t, v)",
+        constants={"g": np.ones(8, np.float32), "zero": np.zeros(8, np.float32)},
+    ),
+    "GroupNormalization": Case(
+        "t = GroupNormalization<num_groups=2>(a, g, g) y = Conv(t, v)",
+        constants={"g": np.ones(8, np.float32)},
+    ),
+    "InstanceNormalization": Case("t = InstanceNormalization(a, g, g) y = Conv(t, v)",
+                                  constants={"g": np.ones(8, np.float32)}),
+    "LRN": Case("t = LRN<size=3>(a) y = Conv(t, v)"),
+    "LayerNormalization": Case("t = LayerNormalization(a, g) y = Conv(t, v)",
+                               constants={"g": np.ones(8, np.float32)}),
+    "RMSNormalization": Case("t = RMSNormalization(a, g) y = Conv(t, v)",
+                             constants={"g": np.ones(8, np.float32)}, opset=23),
+    # places
+    # the value there: of two that are nearly equal, either may be found
+    **{op: Case(f"i = {op}<axis=1>(a) y = GatherElements<axis=1>(a, i)", "N,1,8,8")
+       for op in ("ArgMax", "ArgMin")},
+    "TopK": Case("t, i = TopK<axis=1>(a, four) y = Conv(t, v4)", constants={"four": ints(4)}),
+    # values moved about
+    "Compress": Case("t = Compress<axis=1>(a, even) y = Conv(t, v4)",
+                     constants={"even": np.array([True, False] * 4)}),
+    "GatherElements": Case(
+        "i = ArgMax<axis=1>(a) t = GatherElements<axis=1>(a, i) y = Conv(t, v1)"
+    ),
+    "GatherND": Case("t = GatherND(a, first) y = Conv(t, v)", "2,8,8,8",
+                     {"first": np.array([[0], [1]])}),
+    "Pad": Case("t = Pad<mode=\"reflect\">(a, sides) y = Conv(t, v)", "N,8,10,10",
+                {"sides": ints(0, 0, 1, 1, 0, 0, 1, 1)}),
+    "ReverseSequence": Case(
+        "t = ReverseSequence<batch_axis=1, time_axis=0>(a, long) y = Conv(t, v)",
+        constants={"long": ints(8, 7, 6, 5, 4, 3, 2, 1)},
+    ),
+    "ScatterElements": Case(
+        "i = ArgMax<axis=1>(x) m = ReduceMin(a, over)"
+        "t = ScatterElements<axis=1>(a, i, m) y = Conv(t, v)", constants={"over": ints(1)},
+    ),
+    "ScatterND": Case(
+        "c = Conv(a, v) g = Gather(c, zero) t = ScatterND(a, spot, g) y = Conv(t, v)",
+        constants={"zero": ints(0), "spot": np.array([[0]])},
+    ),
+    "SpaceToDepth": Case("t = SpaceToDepth<blocksize=2>(a) d = DepthToSpace<blocksize=2>(t)"
+                         "y = Conv(d, v)"),
+    "GridSample": Case(
+        "s = Slice(x, none, two, one) m = Transpose<perm=[0,2,3,1]>(s) grid = Tanh(m)"
+        "t = GridSample(a, grid) y = Conv(t, v)",
+        constants={"none": ints(0), "two": ints(2), "one": ints(1)},
     ),
 }  # fmt: skip
 

@@ -192,3 +192,20 @@ def test_weights_in_constant_nodes_count_as_weights() -> None:
     )
     after = prepare(ir.from_proto(made))
     assert operators(after) == ["MatMul", "Relu"]
+
+
+@pytest.mark.parametrize("opset", [12, 21])
+def test_an_axis_without_a_name_gets_none(opset: int, tmp_path: Path) -> None:
+    path = save(
+        tmp_path / "m.onnx", "g (float[2,3] x) => (float[A] y) { y = Relu(x) }", opset=opset
+    )
+    made = onnx.load(path)
+    kind = made.graph.output[0].type.tensor_type
+    made.graph.node[0].op_type = "Unique"
+    kind.shape.dim[0].ClearField("dim_param")
+    path.write_bytes(made.SerializeToString())
+    model = models.load(path)
+    wanted = models.signature(model)
+    assert wanted.outputs[0].shape == (None,)
+    assert models.signature(models.infer_shapes(model)) == wanted
+    assert models.signature(models.raise_opset(model, 22)) == wanted

@@ -10,13 +10,18 @@ import pytest
 from qtool.data import Declaration
 from qtool.errors import UsageError
 from qtool.numeric.scheme import Scheme
-from qtool.recipe import Recipe, Rule, load_recipe, matches, require_matches
+from qtool.patterns import Meant
+from qtool.recipe import Recipe, Rule, load_recipe
 
 RULES = (
     Rule(match="op:Conv", scheme="float"),
     Rule(match="head/*", scheme="w4b32"),
     Rule(match="re:^head/.*_2$", scheme="w8a16"),
 )
+
+
+def node(name: str, operator: str) -> Meant:
+    return Meant(frozenset([name]), frozenset([operator]))
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -73,6 +78,7 @@ def test_an_unknown_key_is_named_with_the_closest(tmp_path: Path, text: str, wor
         ('[[rules]]\nmatch = "a"\nscheme = "w99"', "99"),
         ('method = "mesh"', "'mse'"),
         ('[[rules]]\nmatch = "a"', "rules.0.scheme"),
+        ('[[rules]]\nmatch = "re:("\nscheme = "w8"', "pattern 're:(' is no regular expression"),
     ],
 )
 def test_values_that_cannot_be(tmp_path: Path, text: str, words: str) -> None:
@@ -86,57 +92,21 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert "is not TOML" in refused(tmp_path / "latin.toml")
 
 
-@pytest.mark.parametrize(
-    ("pattern", "name", "operator", "expected"),
-    [
-        ("conv1", "conv1", "Conv", True),
-        ("conv1", "conv12", "Conv", False),
-        ("conv*", "conv12", "Conv", True),
-        ("*", "", "Conv", True),
-        ("CONV1", "conv1", "Conv", False),
-        ("op:Conv", "x", "Conv", True),
-        ("op:Conv", "x", "ConvTranspose", False),
-        ("op:Conv*", "x", "ConvTranspose", True),
-        ("re:v1", "conv1", "Conv", True),
-        ("re:^v1", "conv1", "Conv", False),
-        ("re:Conv", "x", "Conv", False),  # on names, not on operators
-        ("Conv", "x", "Conv", False),
-    ],
-)
-def test_patterns(pattern: str, name: str, operator: str, expected: bool) -> None:
-    assert matches(pattern, name, operator) is expected
-
-
-def test_a_broken_expression_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="regular expression"):
-        matches("re:(", "a", "Conv")
-
-
 def test_the_last_rule_wins() -> None:
     recipe = Recipe(scheme="w8", rules=RULES)
-    assert str(recipe.scheme_of("body/1", "MatMul")) == "w8sc"
-    assert recipe.scheme_of("body/1", "Conv") == "kept in float as asked"
-    assert str(recipe.scheme_of("head/1", "Conv")) == "w4sb32"
-    assert str(recipe.scheme_of("head/1_2", "Conv")) == "w8sca16u"
+    assert str(recipe.scheme_of(node("body/1", "MatMul"))) == "w8sc"
+    assert recipe.scheme_of(node("body/1", "Conv")) == "kept in float as asked"
+    assert str(recipe.scheme_of(node("head/1", "Conv"))) == "w4sb32"
+    assert str(recipe.scheme_of(node("head/1_2", "Conv"))) == "w8sca16u"
     reverse = Recipe(rules=RULES[::-1])
-    assert reverse.scheme_of("head/1_2", "Conv") == "kept in float as asked"
+    assert reverse.scheme_of(node("head/1_2", "Conv")) == "kept in float as asked"
 
 
 def test_the_method_reaches_the_activations() -> None:
-    scheme = Recipe(scheme="w8a8", method="minmax").scheme_of("a", "Conv")
+    scheme = Recipe(scheme="w8a8", method="minmax").scheme_of(node("a", "Conv"))
     assert isinstance(scheme, Scheme)
     assert scheme.activation is not None
     assert scheme.activation.method == "minmax"
-
-
-def test_a_pattern_that_matches_nothing() -> None:
-    nodes = [("conv_stem", "Conv"), ("head", "Gemm")]
-    require_matches(Recipe(rules=(Rule(match="conv*", scheme="w8"),)), nodes)
-    for pattern, closest in (("conv_stm", "'conv_stem'"), ("op:Gem", "'op:Gemm'")):
-        with pytest.raises(UsageError) as caught:
-            require_matches(Recipe(rules=(Rule(match=pattern, scheme="w8"),)), nodes)
-        assert repr(pattern) in caught.value.what
-        assert closest in caught.value.fix
 
 
 def test_weights_only_leaves_float_and_rules_as_they_are() -> None:

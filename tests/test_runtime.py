@@ -92,7 +92,8 @@ def test_an_operator_that_nobody_knows(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         Session(path)
     assert str(path) in caught.value.what
-    assert "Foo" in caught.value.why
+    assert "'Foo' of domain 'my.domain'" in caught.value.what
+    assert "--custom-ops LIB" in caught.value.fix
 
 
 def test_bytes_that_are_no_model() -> None:

@@ -4,7 +4,8 @@
     large tensor -> ReduceMin, ReduceMax, ReduceSum, and Gather of the values that are counted
 
 Both give the same statistic; a small tensor costs less time outside, a large one less memory
-inside. The sum is there for NaN, which min and max of the runtime may pass over.
+inside. The sum is there for NaN, which min and max of the runtime may pass over. For tensors inside
+bodies of If, Loop and Scan see `bodies`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from qtool.calibrate.bodies import Carried, carry_out
 from qtool.passes.edit import add_initializer, fresh, names
 
 FETCHED = 8 << 20  # values of one run that may be outputs: 32 MB
@@ -33,12 +35,15 @@ class Reduced:
 
 @dataclass(frozen=True)
 class Measuring:
-    """A model to run: what each tensor is found in, and the input that `stretches` feed."""
+    """A model to run: what each tensor is found in, and the inputs that `stretches` and `seeds`
+    feed, each "" where it is not needed."""
 
     model: ir.Model
     fetched: tuple[str, ...]
     reduced: Mapping[str, Reduced]
-    stretches: str
+    carried: tuple[Carried, ...] = ()
+    stretches: str = ""
+    seeds: str = ""
 
 
 def small(sizes: Mapping[str, int]) -> tuple[str, ...]:
@@ -78,27 +83,36 @@ def known_sizes(
 def sizing(model: ir.Model, tensors: Collection[str]) -> tuple[ir.Model, dict[str, str]]:
     """A model that tells how many values tensors have, and tensor name -> output name."""
     made = _Outputs(model)
-    outputs = {name: made.node("Size", [made.values[name]], ir.DataType.INT64) for name in tensors}
+    values = made.values
+    outputs = {name: made.node("Size", [values[name]], ir.DataType.INT64) for name in tensors}
     return made.model, outputs
 
 
 def measuring(
-    model: ir.Model, fetched: Collection[str], others: Collection[str], kept: Collection[str] = ()
+    model: ir.Model,
+    fetched: Collection[str],
+    others: Collection[str],
+    kept: Collection[str] = (),
+    inside: Collection[str] = (),
 ) -> Measuring:
-    """A copy of `model` that fetches some tensors and reduces others; `kept` stay outputs too."""
+    """A copy of `model` that fetches some tensors and reduces others, those in `inside` within
+    bodies; `kept` stay outputs too."""
     made = _Outputs(model)
+    stretches, seeds = "", ""
+    carried, reduced = list[Carried](), dict[str, Reduced]()
+    if inside or others:
+        steps = made.input("stretches", ir.DataType.DOUBLE)
+        stretches = steps.name or ""
+    if inside:
+        drawn = made.input("seeds", ir.DataType.INT64)
+        seeds = drawn.name or ""
+        carried = carry_out(made.model, inside, steps, drawn, made.taken)
+    values = made.values
     for name in dict.fromkeys((*fetched, *kept)):
-        made.output(made.values[name])
-    stretches = ir.Value(
-        name=fresh("stretches", made.taken),
-        type=ir.TensorType(ir.DataType.DOUBLE),
-        shape=ir.Shape([None]),
-    )
-    reduced = {}
+        made.output(values[name])
     if others:
-        made.model.graph.inputs.append(stretches)
-        reduced = {name: made.reduce(made.values[name], stretches) for name in others}
-    return Measuring(made.model, tuple(fetched), reduced, stretches.name or "")
+        reduced = {name: made.reduce(values[name], steps) for name in others}
+    return Measuring(made.model, tuple(fetched), reduced, tuple(carried), stretches, seeds)
 
 
 class _Outputs:
@@ -108,11 +122,21 @@ class _Outputs:
         self.model = model.clone()
         graph = self.model.graph
         self.taken = names(graph)
-        constants = graph.initializers.values()  # one may be an output
-        self.values = {
-            v.name or "": v for v in (*constants, *(o for n in graph for o in n.outputs))
-        }
         graph.outputs.clear()
+
+    @property
+    def values(self) -> dict[str, ir.Value]:
+        """What the main graph holds and makes, by name."""
+        graph = self.model.graph
+        constants = graph.initializers.values()  # one may be an output
+        return {v.name or "": v for v in (*constants, *(o for n in graph for o in n.outputs))}
+
+    def input(self, name: str, dtype: ir.DataType) -> ir.Value:
+        """A new input of one axis."""
+        name = fresh(name, self.taken)
+        value = ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape([None]))
+        self.model.graph.inputs.append(value)
+        return value
 
     def output(self, value: ir.Value) -> None:
         if value.type is None:
@@ -130,6 +154,8 @@ class _Outputs:
     def reduce(self, x: ir.Value, stretches: ir.Value) -> Reduced:
         """x[floor(stretches[:m] * n / m)] of n values in x and 2 m stretches; all if n <= 2 m."""
         real, whole = ir.DataType.DOUBLE, ir.DataType.INT64
+        if x.dtype not in (None, ir.DataType.FLOAT):
+            x = self._cast(x, ir.DataType.FLOAT)
         low, high, sum_ = (
             self.node(f"Reduce{kind}", [x], ir.DataType.FLOAT, keepdims=0)
             for kind in ("Min", "Max", "Sum")

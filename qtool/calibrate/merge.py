@@ -66,9 +66,10 @@ def difference(one: Run, other: Run) -> str:
     ours, theirs = asdict(one), asdict(other)
     for key, value in ours.items():
         if key == "versions":
-            kinds = [k for k in value if value[k] != theirs[key].get(k)]
-            if kinds:
-                return f"the version of {kinds[0]}: {value[kinds[0]]}, {theirs[key].get(kinds[0])}"
+            for kind in {**value, **theirs[key]}:
+                left, right = value.get(kind), theirs[key].get(kind)
+                if left != right:
+                    return f"the version of {kind}: {left}, {right}"
         elif value != theirs[key]:
             return _WORDS.get(key) or f"{key.replace('_', ' ')}: {value}, {theirs[key]}"
     return ""

@@ -24,12 +24,14 @@ from qtool.model import ONNX_VERSION
 from qtool.numeric.histogram import Histogram
 from qtool.numeric.tally import SHIFTS, Shifts, counted
 from qtool.runtime import VERSION as RUNTIME_VERSION
+from qtool.runtime import digest_of_libraries
 
 Step: TypeAlias = Callable[[int, int], None]
 
 
 def run_of(model: ir.Model, data: Dataset, batch_size: int) -> Run:
     """What every part of this run will say of itself."""
+    libraries = digest_of_libraries()
     return Run(
         model=models.digest(model),
         samples=len(data),
@@ -45,6 +47,7 @@ def run_of(model: ir.Model, data: Dataset, batch_size: int) -> Run:
             "onnx": ONNX_VERSION,
             "onnxruntime": RUNTIME_VERSION,
             "python": platform.python_version(),
+            **({"custom operators": libraries} if libraries else {}),
         },
     )
 

@@ -9,6 +9,7 @@ import secrets
 import threading
 import weakref
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 import onnx_ir as ir
@@ -20,7 +21,8 @@ from qtool.calibrate.run import measure, run_of
 from qtool.calibrate.spans import Span
 from qtool.data import Dataset, Declaration, open_dataset
 from qtool.data.remote import located, release
-from qtool.errors import DataError
+from qtool.errors import DataError, MachineError, QtoolError
+from qtool.runtime import use_libraries
 from qtool.signature import Signature
 
 
@@ -30,7 +32,8 @@ class Task:
 
     `model` holds the bytes of the model as transformed. The samples are those at `place`, a path or
     a URL, chosen as `samples` and `seed` say; `digest` tells them from others of the same number.
-    `declaration` is None where it stands beside the data. `number` is of this run alone: between
+    `declaration` is None where it stands beside the data. `libraries` are those of the model's own
+    operators, which must lie at the same paths there. `number` is of this run alone: between
     runs the data may change.
     """
 
@@ -45,6 +48,7 @@ class Task:
     run: Run
     digest: str
     threads: int = 0
+    libraries: tuple[str, ...] = ()
     number: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
@@ -63,6 +67,7 @@ def measure_shard(task: Task, span: Span, at_once: int = 1) -> Calibration:
 
     Raises:
         DataError: a sample is bad, or this machine has other data or other versions.
+        MachineError: this machine lacks a library of custom operators.
     """
     model, data = _opened(task)
     threads = task.threads
@@ -87,6 +92,14 @@ def _opened(task: Task) -> tuple[ir.Model, Dataset]:
 
 
 def _open_both(task: Task) -> tuple[ir.Model, Dataset]:
+    try:
+        use_libraries(map(Path, task.libraries))
+    except QtoolError as error:
+        raise MachineError(
+            f"a worker on {_here()} cannot load what the model needs",
+            ": ".join(filter(None, (error.what, error.why))),
+            "give all machines the same library at the same path",
+        ) from error
     place = located(task.place)
     every = open_dataset(place, task.signature, task.declaration, on_bad_file=task.on_bad_file)
     data = every.choose(task.samples, task.seed)
@@ -99,11 +112,15 @@ def _open_both(task: Task) -> tuple[ir.Model, Dataset]:
         differs = "the samples themselves: their names, or what is in the first of them"
     if differs:
         raise DataError(
-            f"a worker on {platform.node() or 'another machine'} would measure something else",
+            f"a worker on {_here()} would measure something else",
             f"it differs in {differs}",
             "give all machines the same versions of packages, and the same data at the same place",
         )
     return model, data
+
+
+def _here() -> str:
+    return platform.node() or "another machine"
 
 
 _lock = threading.Lock()

@@ -22,6 +22,7 @@ from qtool.data.dataset import Dataset
 from qtool.errors import MachineError
 from qtool.numeric.histogram import Histogram
 from qtool.recipe import Recipe
+from qtool.runtime import libraries
 from qtool.signature import Signature
 
 EACH = 4  # pieces for a worker, so that one more or less costs little
@@ -72,6 +73,7 @@ class Workers:
             run=run,
             digest=digest_of(data),
             threads=self.threads or shared,
+            libraries=tuple(map(str, libraries())),
         )
 
 

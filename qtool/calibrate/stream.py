@@ -10,10 +10,11 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qtool.apart import open_model
+from qtool.calibrate.bodies import inside
 from qtool.calibrate.measuring import FETCHED, Measuring, known_sizes, measuring, sizing, small
 from qtool.errors import DataError
 from qtool.numeric.histogram import Histogram
-from qtool.numeric.tally import Shifts, Tally, stretches
+from qtool.numeric.tally import Shifts, Tally, seeds, stretches
 from qtool.runtime import Session
 
 Feeds = Mapping[str, NDArray[Any]]
@@ -24,7 +25,7 @@ class Stream:
 
     Args:
         model: the model to run.
-        tensors: what to observe: inputs of the model and values inside it.
+        tensors: what to observe: inputs of the model and values inside it, in bodies too.
         most: how many values of a tensor are counted in a sample.
         kept: outputs that `see` gives back.
         threads: threads inside an operator, 0 for all cores.
@@ -44,7 +45,13 @@ class Stream:
         inputs = {v.name for v in model.graph.inputs}
         self._model = model
         self._fed = [name for name in tensors if name in inputs]
-        self._inside = [name for name in tensors if name not in inputs]
+        bodies = inside(model)
+        self._inside = [name for name in tensors if name not in inputs and name not in bodies]
+        self._within = [name for name in tensors if name in bodies]
+        # The runtime computes in wider floats than it gives out, and gives these to whoever casts:
+        # what is fetched would be rounded, what is reduced would not.
+        made = (value for node in model.graph for value in node.outputs)
+        self._narrow = {v.name for v in made if v.dtype not in (None, ir.DataType.FLOAT)}
         self._kept = tuple(kept)
         self._made = [name for name in kept if name not in inputs]  # an input may be an output
         self._threads = threads
@@ -62,10 +69,10 @@ class Stream:
         try:
             for name in self._fed:
                 self._see(name, feeds[name], shifts)
-            if not self._inside and not self._made:  # the runtime refuses to run for nothing
+            if not (self._inside or self._within or self._made):  # it refuses to run for nothing
                 return {name: feeds[name] for name in self._kept}
             graph, session = self._ready(feeds)
-            results = session.run(self._with_stretches(graph, feeds, shifts))
+            results = session.run(self._with_choice(graph, feeds, shifts))
             for name in graph.fetched:
                 self._see(name, results[name], shifts)
             for name, made in graph.reduced.items():
@@ -75,6 +82,9 @@ class Stream:
                 elif results[made.values].size:
                     # NaN, Inf, or a sum beyond float32: the tensor itself will tell.
                     self._see(name, self._whole(name, feeds), shifts)
+            for each in graph.carried:
+                for seen in each.seen(results):
+                    self._tally.add(*seen)
         except ValueError as error:
             last = first + len(shifts) - 1
             where = f"in sample {first}" if last == first else f"within samples {first} to {last}"
@@ -94,10 +104,10 @@ class Stream:
     def _ready(self, feeds: Feeds) -> tuple[Measuring, Session]:
         if self._graph is None or self._session is None:
             sizes = self._sizes(feeds) if self._inside else {}
-            fetched = small(sizes)
+            fetched = small({name: sizes[name] for name in sizes if name not in self._narrow})
             others = [name for name in self._inside if name not in fetched]
-            self._graph = measuring(self._model, fetched, others, self._made)
-            self._session = self._open(self._graph.model, eager=bool(self._graph.reduced))
+            self._graph = measuring(self._model, fetched, others, self._made, self._within)
+            self._session = self._open(self._graph.model, eager=bool(self._graph.stretches))
         return self._graph, self._session
 
     def _sizes(self, feeds: Feeds) -> dict[str, int]:
@@ -111,10 +121,14 @@ class Stream:
     def _open(self, model: ir.Model, *, eager: bool = False) -> Session:
         return open_model(model, threads=self._threads, eager=eager)
 
-    def _with_stretches(self, graph: Measuring, feeds: Feeds, shifts: Shifts) -> Feeds:
-        if not graph.reduced:
-            return feeds
-        return {**feeds, graph.stretches: stretches(shifts, self._most)}
+    def _with_choice(self, graph: Measuring, feeds: Feeds, shifts: Shifts) -> Feeds:
+        """The feeds, and which values of what is reduced are counted."""
+        fed = dict(feeds)
+        if graph.stretches:
+            fed[graph.stretches] = stretches(shifts, self._most)
+        if graph.seeds:
+            fed[graph.seeds] = seeds(shifts, self._most)
+        return fed
 
     def _see(self, name: str, x: NDArray[Any], shifts: Shifts) -> None:
         try:

@@ -131,7 +131,10 @@ def _weights(found: Comparison) -> tuple[str, ...]:
 
 
 def _command(*words: object) -> str:
-    return shlex.join(["qtool", *map(str, words)])
+    from qtool.runtime import libraries
+
+    own = [part for path in libraries() for part in ("--custom-ops", str(path))]
+    return shlex.join(["qtool", *map(str, words), *own])
 
 
 _KEEP, _SMALLER, _FASTER = "keep the worst layers in float", "fewer bits", "integer kernels"

@@ -37,9 +37,12 @@ def calibrate(
         typer.Option(metavar="ADDRESS", help="A Dask scheduler whose workers measure, tcp://…"),
     ] = None,
     target: o.TargetName = "cpu",
+    placement: o.Where = None,
     threads: Annotated[
         int, typer.Option(min=0, metavar="N", help="0: all cores. With workers: of each.")
     ] = 0,
+    allow_requantize: o.Requantize = False,
+    custom_ops: o.CustomOps = None,
     force: o.Force = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -61,6 +64,7 @@ def calibrate(
     from qtool.target import load_target
 
     configure(quiet=quiet, more=verbose)
+    o.use_custom_ops(custom_ops)
     part = WHOLE if shard is None else parse_shard(shard)
     if workers is not None and cluster is not None:
         raise UsageError(
@@ -73,19 +77,22 @@ def calibrate(
         spread = Workers(data, on_bad_file.value, workers or 0, cluster, threads)
     chosen = o.recipe_from(
         recipe, bits=bits, scheme=scheme, samples=samples, seed=seed,
-        include=include, exclude=exclude, tensor=tensor,
+        placement=placement, include=include, exclude=exclude, tensor=tensor,
     )  # fmt: skip
     check_output(output, force=force, inputs=[model])
-    job = workflow.open_job(model, chosen, load_target(target), threads=threads)
+    job = workflow.open_job(
+        model, chosen, load_target(target), threads=threads, requantize=allow_requantize
+    )
     used = o.open_chosen(data, job.signature, chosen, on_bad_file)
     o.note_few(used)
     job.signature.without(used.states).check_batches(batch_size, len(used))
-    workflow.check_preparation(job, next(used.batches(batch_size)))
+    for note in workflow.check_preparation(job, next(used.batches(batch_size))):
+        show.advice(note)
     inputs = [model, *used.paths()]
     check_output(output, force=force, inputs=inputs)
     kept = Checkpoint(output, used)
     kept.check(inputs)
-    notes: list[str] = []
+    notes = [*job.notes]
     try:
         with progress("measuring ranges") as step:
             measured = workflow.measure(

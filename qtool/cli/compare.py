@@ -52,6 +52,7 @@ def compare(
     exit_zero: g.ExitZero = False,
     recipe: o.RecipeFile = None,
     on_bad_file: o.OnBadFile = o.BadFile.ERROR,
+    custom_ops: o.CustomOps = None,
     threads: o.Threads = 0,
     force: o.Force = False,
     quiet: o.Quiet = False,
@@ -69,6 +70,7 @@ def compare(
     from qtool.compare.truth.custom import load_scorers
 
     configure(quiet=quiet, more=verbose)
+    o.use_custom_ops(custom_ops)
     scorers = load_scorers(scorer or ())
     metrics = {**METRICS, **of_scores({each.name: each.kind for each in scorers})}
     before = None if baseline is None else run_file.read(baseline)

@@ -15,6 +15,8 @@ def inspect(
         bool, typer.Option("--runtime", help="Which nodes run in integers once loaded.")
     ] = False,
     target: o.TargetName = "cpu",
+    allow_requantize: o.Requantize = False,
+    custom_ops: o.CustomOps = None,
     verbose: o.Verbose = False,
 ) -> None:
     """qtool inspect model.onnx --runtime
@@ -32,6 +34,7 @@ def inspect(
     from qtool.target import load_target
 
     configure(more=verbose)
+    o.use_custom_ops(custom_ops)
     found = inspecting.contents(model)
     facts = show.table("", "")
     show.row(facts, "file", f"{model.name}, {size(model.stat().st_size)}")
@@ -46,8 +49,11 @@ def inspect(
         show.running(inspecting.running(model))
         return
     try:
-        job = workflow.open_job(model, Recipe(), load_target(target))
+        job = workflow.open_job(model, Recipe(), load_target(target), requantize=allow_requantize)
     except ModelError as error:
-        out.print(printable(f"cannot be quantized: {error.what}: {error.why}"), markup=False)
+        what = ": ".join(filter(None, (error.what, error.why)))
+        out.print(printable(f"cannot be quantized: {what}"), markup=False)
+        if error.fix:
+            out.print(printable(f"  fix: {error.fix}"), markup=False)
         return
     show.prospects(job, verbose=verbose)

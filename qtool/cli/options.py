@@ -29,6 +29,13 @@ class Mode(StrEnum):
     WEIGHTS = "weights"
 
 
+class Placement(StrEnum):
+    """Which operators become integers."""
+
+    PAYING = "paying"
+    ALL = "all"
+
+
 DIR = "DIR|URL"  # what a URL would lose as a path: the second of its slashes
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.")]
 Bits = Annotated[
@@ -68,6 +75,21 @@ OnBadFile = Annotated[
     BadFile, typer.Option(help="Stop at bad files, or list them and leave them out.")
 ]
 TargetName = Annotated[str, typer.Option("--target", help="The runtime to be fast on.")]
+Where = Annotated[
+    Placement | None,
+    typer.Option(
+        "--placement",
+        help="Integers where they pay (default), or wherever the target has a kernel (all).",
+    ),
+]
+Requantize = Annotated[
+    bool,
+    typer.Option("--allow-requantize", help="Take a quantized model: dequantize it first."),
+]
+CustomOps = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="LIB", help="Operators of the model's own: a shared library. Repeatable."),
+]
 Threads = Annotated[int, typer.Option(min=0, metavar="N", help="0: all cores.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite an existing output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the result and errors.")]
@@ -81,6 +103,7 @@ def recipe_from(
     scheme: str | None = None,
     with_data: bool = True,
     mode: Mode | None = None,
+    placement: Placement | None = None,
     keep_io_types: bool | None = None,
     method: str | None = None,
     samples: int | None = None,
@@ -106,6 +129,7 @@ def recipe_from(
         "scheme": scheme, "method": method, "samples": samples, "seed": seed,
         "keep_io_types": keep_io_types,
         "mode": mode.value if mode not in (None, Mode.WEIGHTS) else None,
+        "placement": placement.value if placement else None,
     }  # fmt: skip
     recipe = recipe.model_copy(update={k: v for k, v in changes.items() if v is not None})
     rules = list(recipe.rules)
@@ -126,6 +150,13 @@ def recipe_from(
         )
     stored = mode is Mode.WEIGHTS or (not with_data and recipe.mode == "static")
     return recipe.weights_only() if stored else recipe
+
+
+def use_custom_ops(paths: list[Path] | None) -> None:
+    """Load what --custom-ops names, and nothing else, into every session to come."""
+    from qtool.runtime import use_libraries
+
+    use_libraries(paths or ())
 
 
 def open_chosen(

@@ -57,10 +57,13 @@ def quantize(
     ] = None,
     on_bad_file: o.OnBadFile = o.BadFile.ERROR,
     target: o.TargetName = "cpu",
+    placement: o.Where = None,
     threads: o.Threads = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan; write and measure nothing.")
     ] = False,
+    custom_ops: o.CustomOps = None,
+    allow_requantize: o.Requantize = False,
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Write also where nothing is quantized.")
     ] = False,
@@ -84,6 +87,7 @@ def quantize(
     from qtool.target import load_target
 
     configure(quiet=quiet, more=verbose)
+    o.use_custom_ops(custom_ops)
     if calibration is not None and data is None and not (samples is None and seed is None):
         raise UsageError(
             "--samples and --seed choose from data",
@@ -94,9 +98,11 @@ def quantize(
     chosen = o.recipe_from(
         recipe, bits=bits, scheme=scheme, with_data=measured, mode=mode,
         keep_io_types=keep_io_types, method=method, samples=samples, seed=seed,
-        include=include, exclude=exclude, tensor=tensor,
+        placement=placement, include=include, exclude=exclude, tensor=tensor,
     )  # fmt: skip
-    job = workflow.open_job(model, chosen, load_target(target), threads=threads)
+    job = workflow.open_job(
+        model, chosen, load_target(target), threads=threads, requantize=allow_requantize
+    )
     output = output or model.with_name(f"{model.stem}.{chosen.suffix()}.onnx")
     if not dry_run:
         check_output(output, force=force, inputs=[model])
@@ -135,10 +141,12 @@ def _measured(
 
     found = load(calibration) if calibration is not None else None
     if data is None:
-        workflow.check_preparation(job, None)
+        for note in workflow.check_preparation(job, None):
+            show.advice(note)
         return found, None
     feeds = next(data.batches(batch_size))
-    workflow.check_preparation(job, feeds)
+    for note in workflow.check_preparation(job, feeds):
+        show.advice(note)
     if found is not None:
         workflow.require_same_data(found, data)
         return found, feeds

@@ -19,6 +19,7 @@ from qtool.data.advice import advice as about_data
 from qtool.data.fed import Fed
 from qtool.inspect import Running
 from qtool.numeric.scheme import HALVES
+from qtool.plan.effects import effects
 from qtool.plan.plan import Plan
 from qtool.report.table import size
 from qtool.workflow import Job, Quantized, Written
@@ -110,6 +111,7 @@ _NO_DATA = ", since no --data or --calibration is given"
 # what the user gets of each way to store weights
 _STORED = {
     "cast-mul": "unpacked when loaded: small on disk, speed and memory of float",
+    "gathered": "looked up as integers: small in memory too",
     "cast": "widened when loaded: small on disk, speed and memory of float",
     "dq": "multiplied packed where the runtime fuses DequantizeLinear: small in memory too",
 }
@@ -131,6 +133,11 @@ def plan(quantized: Quantized, job: Job) -> None:
         for name, reason in quantized.plan.skipped.items():
             row(made, name, reason)
         out.print(made)
+    if job.recipe.rules:
+        made = table("pattern", "becomes", "nodes", "changed")
+        for each in effects(job.model, job.recipe, job.target, job.sites):
+            row(made, each.pattern, each.scheme, each.nodes, each.changed)
+        out.print(made)
     before, after = job.path.stat().st_size, len(quantized.data)
     ratio = after / before
     out.print(f"{size(before)} would become about {size(after)} ({ratio:.3f} of the size)")
@@ -149,7 +156,7 @@ def written(path: Path, done: Written, console: Console) -> None:
 def _input_type(found: Plan, job: Job, node: str) -> str:
     if any(w.form == "dynamic" for (name, _), w in found.weights.items() if name == node):
         return "uint8, on every run"
-    reads = next((n.inputs[0] for n in job.model.graph if n.name == node), None)
+    reads = next((n.inputs[0] for n in job.model.graph.all_nodes() if n.name == node), None)
     tensor = found.activations.get((reads.name or "") if reads is not None else "")
     return str(tensor.params.type) if tensor else "float"
 

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from qtool.children import leaving_interrupts
 from qtool.compare.footprint_child import pack
 from qtool.compare.result import Footprint
+from qtool.runtime import libraries
 
 Feeds = Mapping[str, NDArray[Any]]
 
@@ -118,7 +119,8 @@ def _child(what: str, path: Path, packed: bytes, threads: int) -> tuple[dict[str
     if not sys.executable or getattr(sys, "frozen", False):  # it would start the application again
         return {}, "there is no Python interpreter to start"
     command = [sys.executable, "-P", "-c", _START, *map(os.fspath, sys.path)]
-    command += [what, str(path), str(threads), str(PATIENCE + 10)]
+    command += [what, json.dumps([str(each) for each in libraries()])]
+    command += [str(path), str(threads), str(PATIENCE + 10)]
     process = None
     try:
         with leaving_interrupts():  # ends before the first wait, which Ctrl-C may then cut short
@@ -143,9 +145,9 @@ def _child(what: str, path: Path, packed: bytes, threads: int) -> tuple[dict[str
 # The child finds modules where this process does, whatever its folder and environment say.
 _START = """
 import os, sys
-*sys.path, what, path, threads, seconds = sys.argv[1:]
+*sys.path, what, libraries, path, threads, seconds = sys.argv[1:]
 from qtool.compare.footprint_child import main
-main(what, os.fsencode(path), int(threads), int(seconds))
+main(what, libraries, os.fsencode(path), int(threads), int(seconds))
 """
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qtool.errors import QtoolError
-from qtool.runtime import Session
+from qtool.runtime import Session, use_libraries
 
 Feeds = Mapping[str, NDArray[Any]]
 
@@ -51,16 +51,18 @@ def unpack(packed: bytes) -> dict[str, NDArray[Any]]:
     return dict(zip(names.tolist(), texts, strict=True))
 
 
-def main(what: str, path: bytes, threads: int, seconds: int) -> None:
+def main(what: str, libraries: str, path: bytes, threads: int, seconds: int) -> None:
     """Measure "load" or "memory". stdin: packed feeds. stdout: a JSON line, as `MEASURES` gives it.
 
-    The two are apart, since what makes memory exact costs time.
+    `libraries` are those of custom operators, a JSON list of paths. The two measures are apart,
+    since what makes memory exact costs time.
     """
     answers = _be_silent()
     _end_with_parent(seconds)
     packed = sys.stdin.buffer.read()
     feeds = unpack(packed)  # `packed` stays, so that the session does not get its memory
     try:
+        use_libraries(map(Path, json.loads(libraries)))
         found = MEASURES[what](Path(os.fsdecode(path)), threads, feeds)
     except QtoolError as error:
         found = {"error": ": ".join(filter(None, (error.what, error.why)))}

@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from qtool import model
+from qtool.quantized import kind_of
 
 FLOATS = ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")
 SHARE = 0.1
@@ -74,8 +75,7 @@ class Form:
             if operator in operators:
                 options = (*_BY_OPERATOR[operator], *_BITS.get(most, ()))
         return cls(
-            any("Quantize" in each or each.startswith("QLinear") for each in operators)
-            or bool(tables & set(_BY_TYPE)),
+            kind_of(found) is not None or bool(tables & _HALVES),
             options,
             tuple(
                 node.name
@@ -107,6 +107,7 @@ _BITS = {
     "INT2": ("--bits", "2"),
     "UINT2": ("--bits", "2"),
 }
+_HALVES = {"FLOAT16", "BFLOAT16"}
 _BY_TYPE = {
     "INT16": ("--scheme", "w16"),
     "INT8": ("--scheme", "w8"),

@@ -68,6 +68,33 @@ def from_range(
     return QParams(kind, scale, zero.astype(np.int32), granularity)
 
 
+def within(params: QParams, low: float, high: float) -> QParams:
+    """Parameters whose codes all lie in [low, high], per tensor.
+
+    The zero point may move by one, and the scale shrinks by the share of a step or two that the
+    codes reached over. Unchanged where they lie within already, or would lose more.
+
+    (lowest - z) s >= low   and   (highest - z) s <= high
+    """
+    kind, scale, zero = params.type, float(params.scale), int(params.zero_point)
+    codes = kind.maximum - kind.minimum
+
+    def most(z: int) -> float:
+        below, above = z - kind.minimum, kind.maximum - z
+        return min(-low / below if below else np.inf, high / above if above else np.inf)
+
+    if not low <= 0 <= high or params.symmetric or most(zero) >= scale:
+        return params
+    near = (z for z in (zero - 1, zero, zero + 1) if kind.minimum <= z <= kind.maximum)
+    best = max(near, key=most)
+    if most(best) < scale * (1 - 2 / codes):
+        return params
+    narrowed = np.float32(min(scale, most(best)))
+    if narrowed > most(best):  # rounded up, the codes would leave the bounds again
+        narrowed = np.nextafter(narrowed, np.float32(0))
+    return QParams(kind, np.asarray(narrowed), np.asarray(np.int32(best)), params.granularity)
+
+
 def quantize(x: NDArray[Any], params: QParams) -> Codes:
     """x -> clip(round(x / scale) + zero_point); shape kept, dtype int32."""
     scale, zero = _over(params, x.shape)

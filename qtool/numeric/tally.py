@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from qtool.numeric.half import narrowed
 from qtool.numeric.histogram import Histogram, ends, merged
 
 SHIFTS = 64
@@ -52,6 +53,16 @@ def stretches(shifts: Shifts, most: int) -> NDArray[np.float64]:
     return np.concatenate([first, np.arange(len(first), 2 * len(first))]).astype(np.float64)
 
 
+LOTS = 2**31 - 1  # lots are drawn as n / LOTS, n from 1 on
+
+
+@lru_cache(maxsize=2 * SHIFTS)
+def seeds(shifts: Shifts, most: int) -> NDArray[np.int64]:
+    """Where each slot of each sample begins to draw lots, from 1 to LOTS - 1, (samples * most,)."""
+    drawn = [np.random.PCG64(1 + shift).random_raw(most) >> np.uint64(32) for shift in shifts]
+    return (np.concatenate(drawn) % np.uint64(LOTS - 1)).astype(np.int64) + 1
+
+
 @lru_cache(maxsize=2 * SHIFTS)
 def positions(size: int, shifts: Shifts, most: int) -> NDArray[np.int64] | None:
     """Which of `size` values, of as many samples, are counted, ascending; None for all of them."""
@@ -78,6 +89,8 @@ class Tally:
         """
         if x.size == 0:
             return
+        if x.dtype == np.float64:
+            x = narrowed(x, "float32")
         flat = np.ascontiguousarray(x, np.float32).reshape(-1)
         low, high = ends(flat)
         chosen = positions(flat.size, shifts, self._most)

@@ -18,20 +18,24 @@ from qtool.passes.equalize import Equalize
 from qtool.passes.fold_batchnorm import FoldBatchNorm
 from qtool.passes.fold_bias import FoldBias
 from qtool.passes.fold_constants import FoldConstants
+from qtool.passes.fold_pad import FoldPad
+from qtool.passes.fold_scale import FoldScale
 from qtool.passes.gemm_layout import GemmLayout
+from qtool.passes.gemm_plain import GemmPlain
 from qtool.passes.insert_dynamic import InsertDynamic
+from qtool.passes.insert_gathered import InsertGathered
 from qtool.passes.insert_qdq import InsertQDQ
+from qtool.passes.lift_constants import LiftConstants
+from qtool.passes.loop_inputs import LoopInputs
+from qtool.passes.lower import Lower
+from qtool.passes.lower_einsum import LowerEinsum
 from qtool.passes.name_nodes import NameNodes
-from qtool.passes.to_half import ToHalf
+from qtool.passes.retype import Retype
+from qtool.quantized import kind_of
+from qtool.typed import infer
 
 # Per-channel scales (`axis`) need opset 13.
 LEAST_OPSET = 13
-
-_QUANTIZED = {
-    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul",
-    "ConvInteger", "MatMulInteger", "MatMulNBits", "QGemm", "DynamicQuantizeMatMul",
-    "QLinearAdd", "GatherBlockQuantized",
-}  # fmt: skip
 
 PREPARE: tuple[type[ir.passes.PassBase], ...] = (
     common.InlinePass,
@@ -40,37 +44,48 @@ PREPARE: tuple[type[ir.passes.PassBase], ...] = (
     NameNodes,
     DropIdentity,
     FoldConstants,
-    FoldBias,
-    FoldBatchNorm,
-    FoldBias,
+    Lower,
+    LowerEinsum,
+    FoldPad,
     GemmLayout,
+    GemmPlain,
+    FoldBias,
+    FoldScale,
+    FoldBatchNorm,
+    FoldScale,
+    FoldBias,
+    NameNodes,  # of what the passes made in bodies
+    LiftConstants,
     common.RemoveUnusedNodesPass,
+    LoopInputs,
 )
 
-REWRITES = (InsertQDQ, InsertDynamic, ToHalf)
+REWRITES = (InsertQDQ, InsertDynamic, InsertGathered, Retype)
 
 TRANSFORMS: dict[str, type[ir.passes.PassBase]] = {"equalize": Equalize}
 
 
-def prepare(model: ir.Model, opset: int = LEAST_OPSET) -> ir.Model:
+def prepare(model: ir.Model, opset: int = LEAST_OPSET, *, dequantized: bool = False) -> ir.Model:
     """A new model of the same function: opset raised, constants lifted, norms and biases folded.
+
+    What `dequantize` gave may still take and give integers.
 
     Raises:
         ModelError: it is quantized already, or cannot be brought to the opset.
     """
-    done = sorted({n.op_type for n in model.graph.all_nodes()} & _QUANTIZED)
-    if done:
+    kind = None if dequantized else kind_of(model)
+    if kind is not None:
         raise ModelError(
             "the model is already quantized",
-            f"it holds {', '.join(done)}",
-            "give the float model it was made from",
+            str(kind),
+            "give the float model it was made from, or add  --allow-requantize",
         )
     model = models.raise_opset(model.clone(), max(opset, LEAST_OPSET))
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    model = models.infer_shapes(model)
+    model = infer(model)
     for make in PREPARE:
         model = make()(model).model
-    return models.infer_shapes(model)
+    return infer(model)
 
 
 def transform(model: ir.Model, names: tuple[str, ...]) -> ir.Model:

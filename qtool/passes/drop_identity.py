@@ -1,7 +1,7 @@
 """y = Identity(x) => x. Where y is an output of the model, x takes its name.
 
 onnx_ir's own pass also renames an x that is an output itself, so that one of two outputs is lost,
-and reaches into the bodies of If and Loop, whose outputs must be made inside.
+and lets a body of If or Loop give out what was made outside of it, which the runtime refuses.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from qtool.passes.edit import bypass
 
 
 class DropIdentity(ir.passes.InPlacePass):
-    """Removes Identity from the main graph, unless both of its names must stay."""
+    """Removes Identity, unless both names must stay or a body would no longer make its output."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         changed = False
-        for node in list(model.graph):
+        for node in list(model.graph.all_nodes()):
             if (node.domain, node.op_type) != ("", "Identity"):
                 continue
             source, result = node.inputs[0], node.outputs[0]
             if source is None:
                 continue
             named = source.producer() is None or source.is_graph_output()
-            if not (result.is_graph_output() and named):
+            outside = source.graph is not node.graph
+            if not (result.is_graph_output() and (named or outside)):
                 bypass(node)
                 changed = True
         return ir.passes.PassResult(model, modified=changed)

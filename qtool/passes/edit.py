@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -23,11 +24,29 @@ def names(graph: ir.Graph) -> set[str]:
 
     onnxruntime refuses a model in which two nodes have the same name.
     """
-    taken = {v.name for v in (*graph.inputs, *graph.initializers.values()) if v.name}
+    taken = {
+        v.name
+        for each in (graph, *graph.subgraphs())
+        for v in (*each.inputs, *each.initializers.values())
+        if v.name
+    }
     for node in graph.all_nodes():
         taken |= {v.name for v in (*node.outputs, *node.inputs) if v is not None and v.name}
         taken.add(node.name or "")
     return taken
+
+
+def require_own_names(model: ir.Model, *, of_nodes: bool = True) -> None:
+    """Every value, and every node, has a name of its own, over all graphs.
+
+    Raises:
+        PreconditionError: one has not.
+    """
+    nodes = list(model.graph.all_nodes())
+    values = [v.name for n in nodes for v in n.outputs if v.name]  # others are left out
+    for found in ([n.name for n in nodes] if of_nodes else [], values):
+        if len(set(found)) != len(found):
+            raise ir.passes.PreconditionError("names are not unique")
 
 
 def fresh(wanted: str, taken: set[str]) -> str:
@@ -86,20 +105,22 @@ def bypass(node: ir.Node) -> None:
     result.replace_all_uses_with(source, replace_graph_outputs=True)
     graph.remove(node, safe=True)
     if was_output:
-        source.name = name
-    if source.shape is None:
-        source.shape = shape
-    if source.type is None:
-        source.type = kind
+        source.name, source.shape, source.type = name, shape, kind
+    source.shape = shape if source.shape is None else source.shape
+    source.type = kind if source.type is None else source.type
 
 
 def insert_behind(graph: ir.Graph, value: ir.Value, nodes: list[ir.Node]) -> None:
-    """Insert nodes behind the producer of a value, or at the start where it is an input."""
+    """Insert nodes behind the producer of a value, or at the start where it is an input.
+
+    The value's own graph counts, be it `graph` or a body in it.
+    """
     producer = value.producer()
+    home = value.graph or graph
     if producer is None:
-        graph.insert_before(next(iter(graph)), nodes)
+        home.insert_before(next(iter(home)), nodes)
     else:
-        graph.insert_after(producer, nodes)
+        home.insert_after(producer, nodes)
 
 
 def replace_output(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:
@@ -110,11 +131,18 @@ def replace_output(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:
 
 
 def drop_unused(graph: ir.Graph, value: ir.Value) -> None:
-    """Take away an initializer that nobody reads any more."""
+    """Take away an initializer, of the graph or of one around it, that nobody reads any more."""
     if not value.uses() and not value.is_graph_output():
-        graph.initializers.pop(value.name or "", None)
+        (value.graph or graph).initializers.pop(value.name or "", None)
 
 
-def is_float32(values: NDArray[Any]) -> bool:
-    """Whether the arithmetic of a pass may work on it."""
-    return values.dtype == np.float32
+def rounded(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any] | None:
+    """The result of a pass in the type of its weights; None where the type cannot hold it."""
+    with np.errstate(over="ignore"):
+        back = values.astype(dtype)
+    return None if (np.isfinite(values) & ~np.isfinite(back)).any() else back
+
+
+def is_float(values: NDArray[Any]) -> bool:
+    """Whether the arithmetic of a pass may work on it: float64 inside, and back to its type."""
+    return values.dtype in (np.float16, np.float32, np.float64, ml_dtypes.bfloat16)

@@ -19,14 +19,17 @@ section 4.1; the extension from layer pairs to streams is ours.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qtool.ops import OPS, attribute, constant, weight_of
-from qtool.passes.edit import array, is_float32, set_constant
+from qtool.passes.edit import array, is_float, rounded, set_constant
+
+# a node and the position of a constant input -> its new values
+_Scaled: TypeAlias = dict[tuple[ir.Node, int], NDArray[Any]]
 
 # x -> f(x) with f(s x) = s f(x), channel by channel
 _HOMOGENEOUS = {"Add", "Relu", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAveragePool"}
@@ -50,11 +53,10 @@ class Equalize(ir.passes.InPlacePass):
             factors = _factors(stream)
             if factors is None:
                 continue
-            for node in stream.writers:
-                _scale_output(node, 1 / factors)
-            for node in stream.readers:
-                _scale_input(node, factors)
-            changed = True
+            scaled = _scaled(stream, factors)
+            for (node, position), values in scaled.items():
+                set_constant(node, position, values, f"{node.name}_equalized")
+            changed |= bool(scaled)
         return ir.passes.PassResult(model, modified=changed)
 
 
@@ -110,7 +112,7 @@ def _scalable(node: ir.Node, *, as_writer: bool) -> bool:
     weight = weight_of(node)
     if weight is None or node.domain != "" or node.op_type not in ("Conv", "Gemm"):
         return False
-    if not is_float32(array(weight)) or not OPS[node.op_type].holds(node):
+    if not is_float(array(weight)) or not OPS[node.op_type].holds(node):
         return False
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     if bias is not None and (constant(bias) is None or array(bias).ndim != 1):
@@ -181,21 +183,31 @@ def _input_axis(node: ir.Node, weight: NDArray[Any]) -> int:
     return 0 if depthwise else contracted(node)
 
 
-def _scale_output(node: ir.Node, factors: NDArray[np.float64]) -> None:
-    channel = OPS[node.op_type].channel
-    assert channel is not None
-    _multiply(node, 1, channel(node), factors)
-    if len(node.inputs) > 2 and node.inputs[2] is not None:
-        _multiply(node, 2, 0, factors)
+def _scaled(stream: Stream, factors: NDArray[np.float64]) -> _Scaled:
+    """All weights and biases of the stream's ends, or none where their type does not hold one:
+    float16 ends at 65504. A node may stand at both ends, in a residual stream."""
+    found: _Scaled = {}
+    for node in stream.writers:
+        channel = OPS[node.op_type].channel
+        assert channel is not None
+        biased = len(node.inputs) > 2 and node.inputs[2] is not None
+        for position, axis in ((1, channel(node)), (2, 0))[: 1 + biased]:
+            if not _multiply(found, node, position, axis, 1 / factors):
+                return {}
+    for node in stream.readers:
+        if not _multiply(found, node, 1, _input_axis(node, array(weight_of(node))), factors):
+            return {}
+    return found
 
 
-def _scale_input(node: ir.Node, factors: NDArray[np.float64]) -> None:
-    _multiply(node, 1, _input_axis(node, array(weight_of(node))), factors)
-
-
-def _multiply(node: ir.Node, position: int, axis: int, factors: NDArray[np.float64]) -> None:
-    old = array(node.inputs[position])
+def _multiply(
+    found: _Scaled, node: ir.Node, position: int, axis: int, factors: NDArray[np.float64]
+) -> bool:
+    """Whether the type of the constant holds its product with the factors."""
+    old = found[node, position] if (node, position) in found else array(node.inputs[position])
     shape = [1] * old.ndim
     shape[axis] = -1
-    scaled = (old.astype(np.float64) * factors.reshape(shape)).astype(old.dtype)
-    set_constant(node, position, scaled, f"{node.name}_equalized")
+    values = rounded(old.astype(np.float64) * factors.reshape(shape), old.dtype)
+    if values is not None:
+        found[node, position] = values
+    return values is not None

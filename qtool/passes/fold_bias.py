@@ -15,15 +15,18 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qtool.ops import OPS, attribute, constant, weight_of
-from qtool.passes.edit import array, bypass, is_float32, only_reader, set_constant
+from qtool.passes.edit import array, bypass, is_float, only_reader, rounded, set_constant
 
 
 class FoldBias(ir.passes.InPlacePass):
-    """(Conv | ConvTranspose | Gemm | MatMul of rank 2) -> Add(constant)  =>  one operator."""
+    """(Conv | ConvTranspose | Gemm | MatMul of rank 2) -> Add(constant)  =>  one operator.
+
+    In bodies too, where both are in the same one.
+    """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         changed = False
-        for add in list(model.graph):
+        for add in list(model.graph.all_nodes()):
             if add.op_type != "Add" or add.domain != "":
                 continue
             # Add commutes: the constant may stand on either side.
@@ -35,10 +38,14 @@ class FoldBias(ir.passes.InPlacePass):
                 bias = _bias(node, array(other)) if node is not None else None
                 if node is None or bias is None or only_reader(value) is not add:
                     continue
+                if node.graph is not add.graph:  # made once, and read on every turn of a loop
+                    continue
+                old = node.inputs[2] if len(node.inputs) > 2 else None
+                total = bias if old is None else _sum(array(old), bias)
+                if total is None:
+                    continue
                 if node.op_type == "MatMul":
                     node.op_type = "Gemm"
-                old = node.inputs[2] if len(node.inputs) > 2 else None
-                total = bias if old is None else array(old) + bias
                 set_constant(node, 2, total, f"{node.name}_bias")
                 if position == 1:
                     add.replace_input_with(0, value)
@@ -51,7 +58,7 @@ class FoldBias(ir.passes.InPlacePass):
 def _bias(node: ir.Node, added: NDArray[Any]) -> NDArray[Any] | None:
     """The constant as one value per output channel, or None where it is not one."""
     weight = weight_of(node) if node.domain == "" else None
-    if weight is None or not is_float32(array(weight)) or added.dtype != np.float32:
+    if weight is None or not is_float(array(weight)) or added.dtype != array(weight).dtype:
         return None
     old = node.inputs[2] if len(node.inputs) > 2 else None
     if old is not None and (constant(old) is None or array(old).ndim != 1):
@@ -69,6 +76,10 @@ def _bias(node: ir.Node, added: NDArray[Any]) -> NDArray[Any] | None:
         spatial = (1,) * (array(weight).ndim - 2)
         fits = added.shape in ((channels, *spatial), (1, channels, *spatial))
     return np.ascontiguousarray(added.reshape(-1)) if fits else None
+
+
+def _sum(old: NDArray[Any], added: NDArray[Any]) -> NDArray[Any] | None:
+    return rounded(old.astype(np.float64) + added.astype(np.float64), added.dtype)
 
 
 def _channels(node: ir.Node, weight: NDArray[Any]) -> int:

@@ -21,7 +21,7 @@ class GemmLayout(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         changed = False
-        for node in model.graph:
+        for node in list(model.graph.all_nodes()):
             if (node.domain, node.op_type) == ("", "Gemm") and weight_of(node) is not None:
                 changed |= _transpose(node)
                 changed |= _spread(node)

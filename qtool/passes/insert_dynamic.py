@@ -16,7 +16,7 @@ import onnx_ir as ir
 from qtool.numeric.affine import quantize
 from qtool.numeric.types import IntType
 from qtool.passes.edit import array, drop_unused, insert_behind
-from qtool.passes.writer import Writer, onnx_type
+from qtool.passes.writer import Writer, mark_made, onnx_type
 from qtool.plan.plan import Plan, WeightPlan
 
 
@@ -28,7 +28,7 @@ class InsertDynamic(ir.passes.InPlacePass):
         self.plan = plan
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        nodes = {node.name or "": node for node in model.graph}
+        nodes = {node.name or "": node for node in model.graph.all_nodes()}
         places = [item for item in self.plan.weights.items() if item[1].encoding == "integer"]
         self._write, self._measured = Writer(model.graph), dict[ir.Value, ir.Node]()
         for (name, position), weight in places:
@@ -36,9 +36,9 @@ class InsertDynamic(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=bool(places))
 
     def _replace(self, node: ir.Node, position: int, plan: WeightPlan) -> None:
-        graph, write, name = self._write.graph, self._write, plan.tensor
+        graph, write, name = node.graph, self._write, plan.tensor
         x, weight, bias = (*node.inputs, None)[:3]
-        assert x is not None and weight is not None
+        assert isinstance(graph, ir.Graph) and x is not None and weight is not None
         made = list[ir.Node]()
 
         def then(op: str, inputs: list[ir.Value], what: str) -> ir.Value:
@@ -61,7 +61,7 @@ class InsertDynamic(ir.passes.InPlacePass):
         if bias is not None:
             result = then("Add", [result, bias], "bias")
         graph.insert_before(node, made)
-        _take_place(graph, node, result)
+        write.take_place(node, result)
         drop_unused(graph, weight)
 
     def _measure(self, x: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
@@ -69,17 +69,8 @@ class InsertDynamic(ir.passes.InPlacePass):
         if x not in self._measured:
             outputs = [ir.Value(name=self._write.name(f"{x.name}_{s}")) for s in ("q", "qs", "qz")]
             name = self._write.name(f"{x.name}_measured")
-            node = ir.node("DynamicQuantizeLinear", [x], outputs=outputs, name=name)
+            node = mark_made(ir.node("DynamicQuantizeLinear", [x], outputs=outputs, name=name))
             insert_behind(self._write.graph, x, [node])
             self._measured[x] = node
         codes, scale, zero = self._measured[x].outputs
         return codes, scale, zero
-
-
-def _take_place(graph: ir.Graph, node: ir.Node, result: ir.Value) -> None:
-    """Let a value stand for the node's output, under the output's name."""
-    old = node.outputs[0]
-    result.type, result.shape = old.type, old.shape
-    old.replace_all_uses_with(result, replace_graph_outputs=True)
-    graph.remove(node, safe=True)
-    result.name = old.name

@@ -5,8 +5,9 @@ weight      W -> integers -> DequantizeLinear -> its node
             (or Cast -> DequantizeLinear, or Cast -> Mul)
 bias        b -> int32    -> DequantizeLinear -> its node
 
-What is multiplied in integers with activations measured on the run is in `insert_dynamic`, floats
-of 16 bits in `to_half`.
+What is multiplied in integers with activations measured on the run is in `insert_dynamic`, a table
+that is looked up in `insert_gathered`. All that is written here computes in float32; where the
+model does not, `retype` casts.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from qtool.numeric.affine import Codes, Floats, QParams, quantize
 from qtool.numeric.granularity import PerBlock, PerChannel
 from qtool.numeric.scheme import Half, Wish
 from qtool.numeric.types import IntType
-from qtool.passes.edit import array, drop_unused, insert_behind
+from qtool.passes.edit import array, drop_unused, insert_behind, require_own_names
 from qtool.passes.writer import Writer, onnx_type
 from qtool.plan.plan import Plan, TensorPlan, WeightPlan
 
@@ -47,20 +48,19 @@ class InsertQDQ(ir.passes.InPlacePass):
         self.plan = plan
 
     def requires(self, model: ir.Model) -> None:
-        """Every node and value has a name of its own: the plan refers to them by it."""
-        found = [node.name for node in model.graph]
-        if len(set(found)) != len(found):
-            raise ir.passes.PreconditionError("node names are not unique")
+        """The plan refers to nodes and values by name."""
+        require_own_names(model)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graph = model.graph
         self._graph, self._write = graph, Writer(graph)
-        nodes = {node.name or "": node for node in graph}
-        values = {v.name: v for node in graph for v in node.outputs}
-        values |= {v.name: v for v in graph.inputs}
-        constants = [*self.plan.weights.items(), *self.plan.biases.items()]
+        nodes = {node.name or "": node for node in graph.all_nodes()}
+        values = {v.name: v for node in graph.all_nodes() for v in node.outputs}
+        values |= {v.name: v for each in model.graphs() for v in each.inputs}
+        chosen = (self.plan.weights, self.plan.biases, self.plan.operands)
+        constants = [item for each in chosen for item in each.items()]
         for (name, position), weight in constants:
-            if weight.encoding != "integer":
+            if weight.encoding not in ("integer", "gathered"):
                 self._constant(nodes[name], position, weight)
         for name, tensor in self.plan.activations.items():
             self._activation(values[name], tensor)
@@ -69,28 +69,40 @@ class InsertQDQ(ir.passes.InPlacePass):
     def _activation(self, value: ir.Value, tensor: TensorPlan) -> None:
         # Taken before Q is made: its own reading of the value must stay.
         uses = sorted(value.uses(), key=lambda use: (use.node.name or "", use.idx))
+        if tensor.readers is not None:
+            uses = [use for use in uses if (use.node.name, use.idx) in tensor.readers]
         is_output = tensor.readers is None and value.is_graph_output()
-        write = self._write
+        write, home = self._write, value.graph
+        assert home is not None
         params = write.params(value.name or "", tensor.params, keep_zero=True)
         quantized = write.node("QuantizeLinear", [value, *params], f"{value.name}_q")
-        restored = write.node(
-            "DequantizeLinear", [quantized.outputs[0], *params], f"{value.name}_dq"
-        )
-        insert_behind(self._graph, value, [quantized, restored])
-        out = restored.outputs[0]
-        out.type, out.shape = value.type, value.shape
+        insert_behind(self._graph, value, [quantized])
+        # Codes are made once, where the value is; each body that reads it restores them for itself,
+        # since the runtime looks for integers within one graph.
+        restored: dict[ir.Graph, ir.Value] = {}
+        for graph in dict.fromkeys([*([home] if is_output else []), *(n.graph for n, _ in uses)]):
+            assert isinstance(graph, ir.Graph)
+            codes = quantized.outputs[0]
+            made = write.node("DequantizeLinear", [codes, *params], f"{value.name}_dq")
+            if graph is home:
+                graph.insert_after(quantized, made)
+            else:
+                graph.insert_before(graph.node(0), made)
+            restored[graph] = made.outputs[0]
+            restored[graph].type, restored[graph].shape = value.type, value.shape
         for node, position in uses:
-            if tensor.readers is None or (node.name, position) in tensor.readers:
-                node.replace_input_with(position, out)
+            assert isinstance(node.graph, ir.Graph)
+            node.replace_input_with(position, restored[node.graph])
         if is_output:
-            write.stand_in(value, out, "float")
+            write.stand_in(value, restored[home], "float", home)
 
     def _constant(self, node: ir.Node, position: int, plan: WeightPlan) -> None:
         value = node.inputs[position]
         assert value is not None
         make = self._cast_mul if plan.encoding == "cast-mul" else self._dequantize
         outputs = make(plan, value)
-        self._graph.insert_before(node, outputs)
+        assert isinstance(node.graph, ir.Graph)
+        node.graph.insert_before(node, outputs)
         result = outputs[-1].outputs[0]
         result.type, result.shape = value.type, value.shape
         node.replace_input_with(position, result)

@@ -21,6 +21,20 @@ _NUMPY = {
 }  # fmt: skip
 
 
+_MADE = "qtool.made"
+
+
+def mark_made(node: ir.Node) -> ir.Node:
+    """The same node, known as one that carries out a plan, and so computes in float32."""
+    node.meta[_MADE] = True
+    return node
+
+
+def is_made(node: ir.Node) -> bool:
+    """Whether the node was marked so."""
+    return _MADE in node.meta
+
+
 class Writer:
     """Adds to one graph."""
 
@@ -40,7 +54,7 @@ class Writer:
         name = self.name(name)
         made = ir.node(op, inputs, attributes=attributes or {}, name=name)
         made.outputs[0].name = name
-        return made
+        return mark_made(made)
 
     def constant(self, name: str, values: NDArray[Any], kind: IntType | None = None) -> ir.Value:
         """The initializer of these values, made once: also for a weight that two nodes read."""
@@ -73,11 +87,22 @@ class Writer:
         made.outputs[0].type, made.outputs[0].shape = ir.TensorType(to), value.shape
         return made
 
-    def stand_in(self, value: ir.Value, out: ir.Value, suffix: str) -> None:
-        """Let `out` be the graph's output in place of `value`, under its name, which is a promise;
-        `value` gets that name with a suffix."""
+    def take_place(self, node: ir.Node, result: ir.Value) -> None:
+        """Let a value stand for the node's output, under the output's name."""
+        graph, old = node.graph, node.outputs[0]
+        assert isinstance(graph, ir.Graph)
+        result.type, result.shape = old.type, old.shape
+        old.replace_all_uses_with(result, replace_graph_outputs=True)
+        graph.remove(node, safe=True)
+        result.name = old.name
+
+    def stand_in(
+        self, value: ir.Value, out: ir.Value, suffix: str, graph: ir.Graph | None = None
+    ) -> None:
+        """Let `out` be the output of the graph, or of a body, in place of `value`, under its name,
+        which is a promise; `value` gets that name with a suffix."""
         name, value.name = value.name, self.name(f"{value.name}_{suffix}")
-        replace_output(self.graph, value, out)
+        replace_output(graph or self.graph, value, out)
         out.name = name
 
 

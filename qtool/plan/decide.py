@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
-from qtool.numeric.affine import Floats, QParams, bias_params, dequantize, from_range, quantize
+from qtool.numeric.affine import (
+    Floats,
+    QParams,
+    bias_params,
+    dequantize,
+    from_range,
+    quantize,
+    within,
+)
 from qtool.numeric.granularity import Granularity, PerBlock, PerChannel, PerTensor, reduce
 from qtool.numeric.histogram import Histogram
 from qtool.numeric.ranges import METHODS
 from qtool.numeric.scheme import Half, WeightScheme
+from qtool.numeric.types import UINT8
 from qtool.ops import OPS, constant
 from qtool.plan.eligible import bias_of
+from qtool.plan.kernel_steps import steps_of
 from qtool.plan.plan import Plan, TensorPlan, WeightPlan
-from qtool.plan.sites import Sites, WeightSite
+from qtool.plan.sites import ActivationSite, OperandSite, Sites, WeightSite
 from qtool.target import Encoding, Fusing, Target
 
 _INT32_MAX = 2**31 - 1
@@ -32,18 +42,19 @@ def decide(
     """Parameters for every site, in the order of the sites."""
     plan = Plan(
         halves=dict(sites.halves),
+        widened=tuple(sites.widened),
         keep_io_types=keep_io_types,
         skipped=dict(sites.skipped),
         notes=dict(sites.notes),
     )
+    nodes = {node.name: node for node in model.graph.all_nodes()}
+    steps = steps_of(model.graph.all_nodes(), target)
+    clips = _bounds(nodes.values())
     for name, site in sites.activations.items():
-        histogram = ranges[site.source]
-        low, high = METHODS[site.scheme.method](histogram, site.scheme.type, site.scheme.symmetric)
-        params = from_range(
-            np.asarray(low), np.asarray(high), site.scheme.type, symmetric=site.scheme.symmetric
-        )
+        params = _decide_activation(site, ranges[site.source], steps.get(site.source, ()))
+        if name in clips:
+            params = within(params, *clips[name])
         plan.activations[name] = TensorPlan(params, site.readers)
-    nodes = {node.name: node for node in model.graph}
     for place in sites.weights:
         node = nodes[place.node]
         encoding = _encoding(node, place, target)
@@ -56,8 +67,36 @@ def decide(
         plan.schemes[place.node] = f"{scheme}{' dynamic' if place.form == 'dynamic' else ''}"
         if place.form == "static":
             _decide_bias(node, weight, plan)
+    for operand in sites.operands:
+        _decide_operand(nodes[operand.node], operand, plan)
+    for name in sites.products:
+        _decide_product_bias(nodes[name], plan)
     plan.schemes.update({name: str(Half(half.dtype)) for name, half in sites.halves.items()})
     return plan
+
+
+def _decide_activation(site: ActivationSite, histogram: Histogram, steps: Sequence[int]) -> QParams:
+    """Parameters for what was measured; of `steps`, the finest that hold the greatest value."""
+    kind, symmetric = site.scheme.type, site.scheme.symmetric
+    if steps and kind == UINT8 and not symmetric:
+        # One is held by 255 / 256: a step less, and all others twice as fine.
+        step = next((s for s in steps if histogram.high * s <= 2**kind.bits), steps[-1])
+        return QParams(kind, np.asarray(np.float32(1 / step)), np.asarray(np.int32(0)))
+    low, high = METHODS[site.scheme.method](histogram, kind, symmetric)
+    return from_range(np.asarray(low), np.asarray(high), kind, symmetric=symmetric)
+
+
+def _bounds(nodes: Iterable[ir.Node]) -> dict[str, tuple[float, float]]:
+    """What clips give -> its bounds: the quantizer behind one takes its place only where its codes
+    stay within them."""
+    found = {}
+    for node in nodes:
+        if node.op_type == "Clip" and node.domain == "" and OPS["Clip"].holds(node):
+            given = [constant(value) for value in (*node.inputs[1:], None, None)[:2]]
+            low, high = (None if t is None else float(t.numpy().reshape(-1)[0]) for t in given)
+            name = node.outputs[0].name or ""
+            found[name] = (-np.inf if low is None else low, np.inf if high is None else high)
+    return found
 
 
 def _encoding(node: ir.Node, site: WeightSite, target: Target) -> Encoding:
@@ -70,6 +109,11 @@ def _encoding(node: ir.Node, site: WeightSite, target: Target) -> Encoding:
     wanted = target.weights[node.op_type]
     if wanted == "fused":
         return "dq" if _fuses(node, site, target.fuses) else "cast-mul"
+    if wanted == "gathered":
+        table = constant(node.inputs[site.position])
+        assert table is not None
+        large = table.size >= target.gathers
+        return "gathered" if large and kind.container >= 8 else "cast-mul"
     return wanted
 
 
@@ -119,7 +163,7 @@ def _error(weight: Floats, params: QParams) -> np.ndarray[tuple[int, ...], np.dt
 def _decide_weight(node: ir.Node, site: WeightSite, encoding: Encoding, plan: Plan) -> QParams:
     tensor = constant(node.inputs[site.position])
     assert tensor is not None
-    weight = tensor.numpy()
+    weight = tensor.numpy().astype(np.float32, copy=False)
     granularity = _granularity(node, weight.shape, site, encoding)
     params = weight_params(weight, site.scheme.weight, granularity)
     if granularity == PerTensor():
@@ -177,6 +221,25 @@ def _decide_bias(node: ir.Node, weight: QParams, plan: Plan) -> None:
     assert value is not None
     params = bias_params(np.float32(_input_scale(node, plan)), weight)  # type: ignore[arg-type]
     plan.biases[node.name or "", position] = WeightPlan(value.name or "", params, form="static")
+
+
+def _decide_product_bias(node: ir.Node, plan: Plan) -> None:
+    """The bias of a node whose weights are computed, with the parameters of an activation."""
+    weight = node.inputs[OPS[node.op_type].weights[0]]
+    assert weight is not None
+    _decide_bias(node, plan.activations[weight.name or ""].params, plan)
+    plan.schemes[node.name or ""] = "activations only"
+
+
+def _decide_operand(node: ir.Node, site: OperandSite, plan: Plan) -> None:
+    value = node.inputs[site.position]
+    tensor = constant(value)
+    assert tensor is not None and value is not None
+    values, scheme = tensor.numpy(), site.scheme
+    params = from_range(values.min(), values.max(), scheme.type, symmetric=scheme.symmetric)
+    plan.operands[site.node, site.position] = WeightPlan(
+        value.name or "", params, zero_point=True, form="static"
+    )
 
 
 def _input_scale(node: ir.Node, plan: Plan) -> float:

@@ -1,9 +1,9 @@
 """Which nodes go over to floats of 16 bits, and how far.
 
-stored     its float32 constants are written with 16 bits, behind a Cast that the runtime folds
-           at load: half the file, float32 arithmetic
-computing  its activations have 16 bits too, where the target computes so and the runtime takes
-           the node in that type: it is asked, with a model of that one node
+stored     its float32 and double constants are written with 16 bits, behind a Cast that the
+           runtime folds at load: a half or a quarter of the file, arithmetic as it was
+computing  its activations have 16 bits too, where they have float32, the target computes so and the
+           runtime takes the node in that type: it is asked, with a model of that one node
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ from qtool.errors import QtoolError
 from qtool.numeric.half import narrowed, outside
 from qtool.numeric.scheme import Half
 from qtool.ops import constant
+from qtool.plan.eligible import NO_ROW
+from qtool.plan.float_types import FLOAT, FLOATS
 from qtool.runtime import Session
 from qtool.target import Target
+from qtool.typed import STANDARD
 
 FEWEST = 128  # values: the Cast behind a smaller constant takes more bytes than it saves
 
@@ -46,23 +49,32 @@ class HalfSite:
 def half_site(node: ir.Node, wish: Half, target: Target) -> HalfSite | str:
     """What becomes of the node, or the reason why it stays as it is. Cases in order:
 
+    0. an operator of the runtime's own, or of a library, is left alone
     1. the target computes so, and the runtime takes the node, its constants in 16 bits or, if not,
        in float32 (Resize has such)
     2. it has constants that are worth a Cast
     """
+    if node.domain not in STANDARD:  # 0: it may read its constants when it is loaded
+        return NO_ROW
     dtype, inputs = wish.dtype, dict(enumerate(node.inputs))
-    floats = [i for i, v in inputs.items() if v is not None and v.dtype is ir.DataType.FLOAT]
+    types = {i: v.dtype for i, v in inputs.items() if v is not None}
+    floats = [i for i, kind in types.items() if kind is FLOAT]
+    wide = [i for i, kind in types.items() if kind is ir.DataType.DOUBLE]
     fixed = [i for i in floats if constant(inputs[i]) is not None]
+    narrow = [kind for kind in types.values() if kind in FLOATS]
+    if narrow and not floats and not wide:
+        return f"it is in {narrow[0].name.lower()} already"
     reason = "it has no large weights"
-    if dtype in target.halves:
-        if not floats and not any(v.dtype is ir.DataType.FLOAT for v in node.outputs):
-            return "it has nothing in float32"
+    if dtype in target.halves and (floats or any(v.dtype is FLOAT for v in node.outputs)):
         free = [i for i in floats if i not in fixed]
         for positions in (floats, free):
             if _taken(node, positions, dtype):  # 1
                 return _site(node, positions, dtype, computes=True)
         reason = f"the runtime does not take {node.op_type} in {dtype}"
-    worth = [i for i in fixed if _values(inputs[i]).size >= FEWEST]
+    elif dtype in target.halves and not wide:
+        reason = "it has nothing in float32"
+    fixed += [i for i in wide if constant(inputs[i]) is not None]
+    worth = [i for i in sorted(fixed) if _values(inputs[i]).size >= FEWEST]
     return _site(node, worth, dtype, computes=False) if worth else reason  # 2
 
 

@@ -41,14 +41,18 @@ class WeightPlan:
 class Plan:
     """The whole decision.
 
-    `weights` and `biases` are keyed by (node name, input position); the others by node name.
+    `weights`, `biases` and `operands` (constants of arithmetic, quantized as activations are) are
+    keyed by (node name, input position); the others by node name.
+    `widened` nodes compute in float32, and did in another float type.
     `notes` say why only the weights of a node are quantized where more was asked for.
     """
 
     activations: dict[str, TensorPlan] = field(default_factory=dict)
     weights: dict[tuple[str, int], WeightPlan] = field(default_factory=dict)
     biases: dict[tuple[str, int], WeightPlan] = field(default_factory=dict)
+    operands: dict[tuple[str, int], WeightPlan] = field(default_factory=dict)
     halves: dict[str, HalfSite] = field(default_factory=dict)
+    widened: tuple[str, ...] = ()
     keep_io_types: bool = True
     skipped: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
@@ -63,7 +67,9 @@ class Plan:
             },
             "weights": [_weight(key, w) for key, w in self.weights.items()],
             "biases": [_weight(key, w) for key, w in self.biases.items()],
+            "operands": [_weight(key, w) for key, w in self.operands.items()],
             "halves": {name: asdict(half) for name, half in self.halves.items()},
+            "widened": list(self.widened),
             "keep_io_types": self.keep_io_types,
             "skipped": self.skipped,
             "notes": self.notes,

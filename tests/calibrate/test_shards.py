@@ -16,7 +16,7 @@ from qtool.calibrate.shards import Task, measure_shard
 from qtool.calibrate.spread import Workers
 from qtool.data.files import MIRRORS
 from qtool.data.mirror import Stubs
-from qtool.errors import DataError
+from qtool.errors import DataError, MachineError
 from qtool.recipe import Recipe
 from tests.calibrate import made
 from tests.models import normal
@@ -64,6 +64,11 @@ def update(folder: Path, given: Task) -> Task:
     return replace(given, run=replace(given.run, versions=versions))
 
 
+def operators(folder: Path, given: Task) -> Task:
+    versions = {**given.run.versions, "custom operators": "5ca1ab1e"}
+    return replace(given, run=replace(given.run, versions=versions))
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -72,6 +77,7 @@ def update(folder: Path, given: Task) -> Task:
         (add, "total: 20, 21"),
         (declare, "the preprocessing in qtool.toml"),
         (update, "the version of onnxruntime: 0.1, "),
+        (operators, "the version of custom operators: 5ca1ab1e, None"),
     ],
 )
 def test_a_worker_that_would_measure_something_else_says_so(
@@ -83,6 +89,15 @@ def test_a_worker_that_would_measure_something_else_says_so(
     with pytest.raises(DataError, match="would measure something else") as raised:
         measure_shard(changed, (2, 4))
     assert why in raised.value.why
+
+
+def test_a_worker_without_the_library_says_so(folder: Path) -> None:
+    library = str(folder / "own.so")
+    with pytest.raises(MachineError) as caught:
+        measure_shard(replace(task(folder), libraries=(library,)), (0, 1))
+    assert caught.value.what.startswith("a worker on ")
+    assert f"{library} does not exist" in caught.value.why
+    assert "the same library at the same path" in caught.value.fix
 
 
 def test_one_task_is_opened_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from qtool.cli.blame import _TRY, blame, erring, pattern
 from qtool.compare import run_file
 from qtool.compare.result import Comparison, LayerError, Size
 from qtool.compare.weights import Form, largest_weights
-from qtool.recipe import matches
+from qtool.patterns import Meant, matches
 from tests.cli.conftest import SAMPLES
 
 Run = Callable[..., Result]
@@ -37,8 +37,11 @@ def found(*layers: LayerError, model: Path = Path("m.onnx")) -> Comparison:
 
 @given(NAMES | st.sampled_from(["op:Conv", "re:.*", "-x", "/a/b[0]", "*"]), NAMES)
 def test_a_pattern_means_one_name(name: str, other: str) -> None:
-    assert matches(pattern(name), name, "Conv")
-    assert matches(pattern(name), other, name[3:]) is (name == other)
+    node = Meant(frozenset([name]), frozenset(["Conv"]))
+    assert matches(pattern(name), node)
+    another = Meant(frozenset([other]), frozenset([name[3:]]))
+    # A name that is the pattern itself is meant too.
+    assert matches(pattern(name), another) is (other in (name, pattern(name)))
     assert not pattern(name).startswith("-")
 
 

@@ -36,8 +36,8 @@ def test_inspect_says_what_can_be_quantized_and_what_not(qtool: Run, cnn: Path) 
     result = qtool("inspect", cnn.parents[0] / "digits_cnn" / "model.onnx")
     assert result.exit_code == 0, result.stderr
     assert "6 w8sca8u" in result.stdout
-    mobile = Path(__file__).parents[2] / "sample_models" / "digits_mobile" / "model.onnx"
-    assert "its operator is left as it is: 1 ReduceMean" in qtool("inspect", mobile).stdout
+    detector = Path(__file__).parents[2] / "sample_models" / "digits_detector" / "model.onnx"
+    assert "cpu has no integer kernel for it: 1 Sub" in qtool("inspect", detector).stdout
 
 
 def test_inspect_runtime_counts_what_runs_in_integers(qtool: Run, cnn: Path) -> None:

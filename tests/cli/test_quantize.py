@@ -91,12 +91,45 @@ def test_mixed_precision_by_hand(qtool: Run, cnn: Path) -> None:
     assert "4 w8sc, 2 w4sc" in result.stderr
 
 
+def test_a_dry_run_shows_what_each_pattern_does(qtool: Run, cnn: Path) -> None:
+    result = qtool(
+        "quantize", cnn / "model.onnx", "--data", cnn / "calib", "--dry-run",
+        "--exclude", "17.weight", "--exclude", "op:Relu", "--tensor", "/*/Conv_output_0=w4a8",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    rows = [line.split() for line in result.stdout.splitlines()]
+    start = rows.index(["pattern", "becomes", "nodes", "changed"])
+    assert rows[start + 2 : start + 5] == [
+        ["/*/Conv_output_0", "w4sca8u", "4", "4"],
+        ["17.weight", "float", "1", "1"],
+        ["op:Relu", "float", "5", "5"],
+    ]
+    assert "note:" not in result.stderr.replace("note: the second", "")
+
+
+def test_a_pattern_that_does_nothing_is_a_note(qtool: Run, cnn: Path) -> None:
+    options = ("--exclude", "op:BatchNorm*", "--tensor", "op:MaxPool=w4")
+    result = qtool("quantize", cnn / "model.onnx", "--bits", 8, *options)
+    assert result.exit_code == 0, result.stderr
+    assert [line for line in result.stderr.splitlines() if line.startswith("note:")] == [
+        "note: pattern 'op:MaxPool' has no effect: it has no weights",
+        "note: pattern 'op:BatchNorm*' has no effect: '/1/BatchNormalization' was folded into "
+        "'/0/Conv', and so on with 3 more",
+    ]
+
+
 def test_a_pattern_that_matches_nothing_is_an_error(qtool: Run, cnn: Path) -> None:
     result = qtool("quantize", cnn / "model.onnx", "--exclude", "op:Conw")
     assert result.exit_code == 2
     assert "'op:Conw' matches no node" in result.stderr
     assert "'op:Conv'" in result.stderr
     assert not (cnn / "model.w8.onnx").exists()
+    result = qtool("quantize", cnn / "model.onnx", "--tensor", "Gemm=w4")
+    assert result.exit_code == 2
+    assert "did you mean 'op:Gemm'?" in result.stderr
+    result = qtool("quantize", cnn / "none.onnx", "--exclude", "re:(")  # known without the model
+    assert result.exit_code == 2
+    assert "is no regular expression" in result.stderr
 
 
 def test_two_runs_and_a_saved_recipe_give_the_same_bytes(qtool: Run, cnn: Path) -> None:

@@ -177,3 +177,23 @@ def test_shared_weights_get_values_of_their_own() -> None:
     nodes = "a = Conv(x, w, b) r = Relu(a) c = Conv(r, v) d = Relu(c) y = Conv(d, v)"
     before = build(graph(nodes), **W8)
     assert_same_function(before, Equalize()(before.clone()).model, **X)
+
+
+def test_float16_keeps_its_type_and_its_range() -> None:
+    text = graph("a = Conv(x, w, b) r = Relu(a) y = Conv(r, v)").replace("float[", "float16[")
+    values = {name: each.astype(np.float16) for name, each in W8.items()}
+    before = build(text, **values)
+    result = Equalize()(before.clone())
+    assert result.modified
+    scaled = result.model.graph.node(0).inputs[1:]
+    assert {array(each).dtype for each in scaled} == {np.dtype("float16")}
+    x = X["x"].astype(np.float16)
+    assert_same_function(before, result.model, x=x)
+    # A bias that leaves the range: nothing is changed at all.
+    values["b"][:] = np.float16(6e4)
+    before = build(text, **values)
+    after = before.clone()
+    assert not Equalize()(after).modified
+    for index in (0, 2):
+        one, other = (array(model.graph.node(index).inputs[1]) for model in (before, after))
+        np.testing.assert_array_equal(one, other)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
+import onnx_ir as ir
 import pytest
 
+from qtool.passes.edit import array
 from qtool.passes.fold_batchnorm import FoldBatchNorm
+from tests.float_models import TYPES
 from tests.models import assert_same_function, build, normal, operators, run, weight
 
 X = {"x": normal(2, 6, 5, 5, seed=9)}
@@ -113,3 +117,52 @@ def test_the_output_keeps_its_name() -> None:
     )  # fmt: skip
     after = FoldBatchNorm()(before.clone()).model
     assert list(run(after, **X)) == ["y"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "double"])
+@pytest.mark.parametrize("operator", ["Conv", "Gemm transB, bias of one"])
+def test_other_floats_keep_their_type(operator: str, dtype: str) -> None:
+    nodes, constants = POSITIVE[operator]
+    kind = TYPES[dtype]
+    if dtype == "double" and "Conv" in nodes:
+        return  # the runtime has no such kernel
+    graph = f"g ({dtype}[2,6,5,5] x) => ({dtype}[N,C] y) {{ {nodes} y = {NORM} }}"
+    values: dict[str, Any] = {**norm(), **constants}
+    values = {name: each.astype(kind) for name, each in values.items()}
+    before = build(shaped(graph, operator), **values)
+    after = FoldBatchNorm()(before.clone()).model
+    assert "BatchNormalization" not in operators(after)
+    assert {v.dtype for v in after.graph.initializers.values() if v.uses()} == {
+        ir.DataType.from_numpy(np.dtype(kind))
+    }
+    assert_same_function(before, after, x=X["x"].astype(kind))
+
+
+@pytest.mark.parametrize("name", ["gamma", "beta"])
+def test_what_float16_cannot_hold_is_not_folded(name: str) -> None:
+    values: dict[str, Any] = {**norm(), "w": weight(8, 6, 1, 1)}
+    values = {key: each.astype(np.float16) for key, each in values.items()}
+    values["var"][:] = np.float16(1e-4)
+    values[name][:] = np.float16(6e4)
+    nodes = NORM.replace("0.01", "0.0")
+    graph = f"g (float16[2,6,5,5] x) => (float16[2,8,5,5] y) {{ {CONV} y = {nodes} }}"
+    if name == "beta":
+        values["mean"][:] = np.float16(-6e4)
+    assert not FoldBatchNorm()(build(graph, **values)).modified
+
+
+def test_bfloat16_folds_too() -> None:
+    """No kernel runs it here; the arithmetic is the same."""
+    values: dict[str, Any] = {**norm(), "w": weight(8, 6, 1, 1), "b": normal(8)}
+    cast = {k: v.astype(ml_dtypes.bfloat16) for k, v in values.items()}
+    graph = f"""g (bfloat16[2,6,5,5] x) => (bfloat16[2,8,5,5] y) {{
+        t = Conv(x, w, b) y = {NORM} }}"""
+    after = FoldBatchNorm()(build(graph, opset=22, **cast)).model
+    wide = {k: v.astype(np.float32) for k, v in cast.items()}
+    twin = FoldBatchNorm()(build(graph.replace("bfloat16", "float"), opset=22, **wide)).model
+    for one, other in zip(
+        after.graph.node(0).inputs[1:], twin.graph.node(0).inputs[1:], strict=True
+    ):
+        found = array(one)
+        assert found.dtype == ml_dtypes.bfloat16
+        np.testing.assert_array_equal(found, array(other).astype(ml_dtypes.bfloat16))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from qtool.passes.edit import array
 from qtool.passes.fold_bias import FoldBias
 from tests.models import assert_same_function, build, normal, operators, weight
 
@@ -97,3 +98,23 @@ def test_a_bias_that_two_nodes_share_changes_for_one() -> None:
     after = FoldBias()(before.clone()).model
     assert operators(after) == ["Gemm", "Gemm"]
     assert_same_function(before, after, x=normal(5, 5, seed=3))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "double"])
+def test_other_floats_keep_their_type(dtype: str) -> None:
+    kind = {"float16": np.float16, "double": np.float64}[dtype]
+    graph = f"g ({dtype}[5,5] x) => ({dtype}[5,5] y) {{ t = Gemm(x, w, b) y = Add(t, c) }}"
+    values = {"w": weight(5, 5), "b": normal(5), "c": normal(5, seed=2)}
+    before = build(graph, **{name: each.astype(kind) for name, each in values.items()})
+    after = FoldBias()(before.clone()).model
+    assert operators(after) == ["Gemm"]
+    assert array(after.graph.node(0).inputs[2]).dtype == kind
+    assert_same_function(before, after, x=normal(5, 5, seed=5).astype(kind))
+
+
+def test_a_sum_that_float16_cannot_hold_stays() -> None:
+    graph = "g (float16[5,5] x) => (float16[5,5] y) { t = Gemm(x, w, b) y = Add(t, b) }"
+    high = np.full(5, 6e4, np.float16)
+    model = build(graph, w=weight(5, 5).astype(np.float16), b=high)
+    assert not FoldBias()(model).modified
+    assert operators(model) == ["Gemm", "Add"]

@@ -32,7 +32,7 @@ def covering(
 def named(graph: str, opset: int = 21, **constants: Array) -> ir.Model:
     """A model whose nodes are called after their outputs."""
     model = build(graph, opset=opset, **constants)
-    for node in model.graph:
+    for node in model.graph.all_nodes():
         node.name = f"{node.outputs[0].name}_node"
     return model
 

@@ -153,19 +153,18 @@ def test_a_weight_of_two_nodes_has_two_sites() -> None:
     assert [(s.node, s.tensor) for s in found.weights] == [("n_a", "w"), ("n_y", "w")]
 
 
-GEMM = "g (float[8,16] x) => (float[8,16] y) { y = NODE }"
+COMPUTED = "g (float[8,16] x) => (float[8,16] y) { u = Abs(x) y = NODE }"
 IF = """y = If(c) <then_branch = t () => (float[N,8,6,6] p) { p = Conv(a, v) },
                    else_branch = e () => (float[N,8,6,6] q) { q = Neg(a) }>"""
 
 REASONS: dict[str, tuple[str, str, str]] = {
-    "alpha": (GEMM.replace("NODE", "Gemm<alpha=0.5>(x, wq)"), "n_y", "alpha, beta or transA"),
-    "beta": (GEMM.replace("NODE", "Gemm<beta=0.5>(x, wq, g)"), "n_y", "alpha, beta or transA"),
-    "a body": (f"g ({X}, bool c) => (float[N,8,6,6] y) {{ a = Conv(x, w) {IF} }}", "n_p", "body"),
-    "float16": (
-        "g (float16[N,8,6,6] x) => (float16[N,8,6,6] y) { y = Conv(x, h) }", "n_y", "float16",
+    "alpha": (COMPUTED.replace("NODE", "Gemm<alpha=0.5>(x, u)"), "n_y", "alpha, beta or transA"),
+    "beta": (COMPUTED.replace("NODE", "Gemm<beta=0.5>(u, wq, u)"), "n_y", "alpha, beta or transA"),
+    "beyond float32": (
+        "g (double[8,16] x) => (double[8,16] y) { y = MatMul(x, d) }", "n_y", "beyond float32",
     ),
-    "double": ("g (double[8,16] x) => (double[8,16] y) { y = MatMul(x, d) }", "n_y", "double"),
-    "no row": (f"g ({X}) => (float[N,8,6,6] y) {{ y = Softmax(x) }}", "n_y", "left as it is"),
+    "integers": ("g (int32[8,16] x) => (int32[8,16] y) { y = MatMul(x, whole) }", "n_y", "int32"),
+    "no row": (f"g ({X}) => (float[N,8,6,6] y) {{ y = Round(x) }}", "n_y", "left as it is"),
     "another domain": (f"g ({X}) => (float y) {{ y = other.Conv(x, w) }}", "n_y", "left as it is"),
     "computed weight": (
         f"g ({X}) => (float y) {{ u = Mul(x, x) y = Conv(x, u) }}", "n_y", "its weight is computed",
@@ -180,9 +179,21 @@ REASONS: dict[str, tuple[str, str, str]] = {
         "g (float[16,16] x) => (float[16,16] y, float[16,16] k) { y = Neg(x) k = MatMul(wq, wk) }",
         "n_k", "constant",
     ),
-    "an added constant": (
-        f"g ({X}) => (float[N,8,6,6] y) {{ a = Conv(x, w) r = Add(a, one) y = Conv(r, v) }}",
-        "n_r", "one input is a constant",
+    "a constant of NaN": (
+        f"g ({X}) => (float[N,8,6,8] y) {{ a = Conv(x, w) r = Add(a, inf) y = Conv(r, v) }}",
+        "n_r", "inf holds NaN or Inf",
+    ),
+    "a constant at the end": (
+        f"g ({X}) => (float[N,8,6,6] y) {{ a = Conv(x, w) r = Relu(a) y = Mul(r, one) }}",
+        "n_y", "nothing behind it runs in integers",
+    ),
+    "a bias of an open kernel": (
+        """g (float[N,4,16] x) => (float[N,4,16] y) {
+            a = MatMul(x, wq) r = Add(a, row) y = MatMul(r, wk) }""",
+        "n_r", "in float",
+    ),
+    "probabilities at the end": (
+        f"g ({X}) => (float[N,8,6,6] y) {{ a = Conv(x, w) y = Softmax(a) }}", "n_y", "coarse grid",
     ),
     "read indices": (
         f"""g ({X}) => (float y, int64 i) {{
@@ -207,10 +218,11 @@ def test_why_not(name: str) -> None:
     graph, node, words = REASONS[name]
     model = build(
         graph, extra='"other": 1', **W, **M,
-        h=W["w"].astype(np.float16), d=M["wq"].astype(np.float64),
+        d=M["wq"].astype(np.float64) * 1e300, whole=np.ones((16, 16), np.int32),
         none=np.zeros((0, 8), np.float32),
         nan=np.where(W["w"] > 0, W["w"], np.nan).astype(np.float32),
         inf=np.where(W["b"] > 0, W["b"], np.inf).astype(np.float32),
+        row=normal(16),
         twice=np.array([1, 1, 2, 2], np.float32), first=np.array([0]),
     )  # fmt: skip
     for each in model.graph.all_nodes():
@@ -222,8 +234,8 @@ def test_why_not(name: str) -> None:
 
 def test_a_body_keeps_names_apart() -> None:
     found = sites(f"g ({X}, bool c) => (float[N,8,6,6] y) {{ a = Conv(x, w) {IF} }}", **W)
-    assert static(found) == {"n_a"}
-    assert {"n_p", "n_q", "n_y"} == set(found.skipped)
+    assert static(found) == {"n_a", "n_p"}
+    assert {"n_q", "n_y"} == set(found.skipped)
     assert found.activations["a"].readers is None
 
 

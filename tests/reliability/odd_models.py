@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import ml_dtypes
 import numpy as np
 import onnx
+import onnx.helper
 import onnx.numpy_helper
 import onnx.parser
 
@@ -111,6 +113,9 @@ WORKS: dict[str, Callable[[], Model]] = {
                              w=W.astype(np.float16)),
     "double": lambda: proto("g (double[N,24] x) => (double[N,8] y) { y = MatMul(x, w) }",
                             w=W.astype(np.float64)),
+    "bfloat16 weights": lambda: dense("c = Cast<to=1>(u) y = MatMul(x, c)",
+                                      u=W.astype(ml_dtypes.bfloat16)),
+    "sparse": sparse,
     "If": lambda: dense(IF, v=W * 2),
     "Loop": lambda: dense(LOOP, s=normal(24, 24) / 5),
     "a function": function,
@@ -130,10 +135,27 @@ FAILS: dict[str, tuple[Callable[[], Model], str]] = {
     "2^40 elements": (lambda: claims(2**40), "initializer 'u' is cut short"),
     "more than 2^63 elements": (lambda: claims(2**40, 2**40), "initializer 'u' is cut short"),
     "negative dims": (lambda: claims(-24, -8), "initializer 'u' has no size"),
-    "sparse": (sparse, "initializer 's' is sparse"),
+    "two weights of one name": (
+        lambda: changed(
+            lambda m: m.graph.initializer.append(onnx.numpy_helper.from_array(-W, "w"))
+        ),
+        "two initializers are named 'w'",
+    ),
+    "two nodes of one name": (
+        lambda: changed(
+            lambda m: m.graph.node.extend([
+                onnx.helper.make_node("Relu", ["y"], [each], name="n") for each in ("a", "b")
+            ])
+        ),
+        "two nodes with same node name (n)",
+    ),
     "a custom operator": (
         lambda: proto("g (float[N,24] x) => (float[N,8] y) { a = my.Thing(x) y = MatMul(a, w) }",
-                      extra='"my": 1', w=W), "my:Thing",
+                      extra='"my": 1', w=W), "operator 'Thing' of domain 'my'",
+    ),
+    "bfloat16": (
+        lambda: proto("g (bfloat16[N,24] x) => (bfloat16[N,8] y) { y = MatMul(x, w) }",
+                      w=W.astype(ml_dtypes.bfloat16)), "no CPU kernel for MatMul",
     ),
     "a cycle": (lambda: dense("a = Add(b, x) b = Add(a, x) y = MatMul(a, w)"), "cycle"),
     "opset 999": (lambda: changed(lambda m: setattr(m.opset_import[0], "version", 999)), "999"),

@@ -10,17 +10,12 @@ from numpy.typing import NDArray
 
 from qtool import model as models
 from qtool.apart import open_model
-from qtool.errors import ModelError, QtoolError
-from qtool.runtime import Session
+from qtool.errors import ModelError
+from qtool.typed import infer
 
 LEAST_OPSET = 13  # ReduceSum takes axes as an input, DequantizeLinear knows channels
 
-_FLOATS = {
-    "float16": ir.DataType.FLOAT16,
-    "float32": ir.DataType.FLOAT,
-    "float64": ir.DataType.DOUBLE,
-}
-FLOATS = {*_FLOATS.values(), ir.DataType.BFLOAT16}
+FLOATS = {ir.DataType[name] for name in ("FLOAT16", "BFLOAT16", "FLOAT", "DOUBLE")}
 
 
 def in_one_form(reference: ir.Model, candidate: ir.Model) -> tuple[ir.Model, ir.Model]:
@@ -45,7 +40,7 @@ def in_one_form(reference: ir.Model, candidate: ir.Model) -> tuple[ir.Model, ir.
     for model in pair:
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         common.RemoveInitializersFromInputsPass()(model)
-    left, right = (_typed(models.infer_shapes(model)) for model in pair)
+    left, right = map(infer, pair)
     return left, right
 
 
@@ -90,23 +85,3 @@ def _bodies(attribute: ir.Attr) -> list[ir.Graph]:
     if attribute.type is ir.AttributeType.GRAPHS:
         return list(attribute.as_graphs())
     return []
-
-
-def _typed(model: ir.Model) -> ir.Model:
-    """The runtime's own operators are unknown to ONNX inference: the runtime tells their types."""
-    unknown = {
-        v.name or "": v for node in model.graph for v in node.outputs if v.name and v.type is None
-    }
-    if not unknown:
-        return model
-    asked = model.clone()
-    asked.graph.outputs.clear()
-    asked.graph.outputs.extend(v for node in asked.graph for v in node.outputs if v.name in unknown)
-    try:
-        outputs = Session(models.serialize(asked), optimize=False).signature.outputs
-    except QtoolError:  # too large, or something in it is no tensor: these stay unmatched
-        return model
-    for spec in outputs:
-        if spec.dtype in _FLOATS:
-            unknown[spec.name].type = ir.TensorType(_FLOATS[spec.dtype])
-    return model
