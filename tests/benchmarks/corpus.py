@@ -35,14 +35,14 @@ _ENDS = (
 def totals(outcomes: Sequence[Outcome]) -> None:
     """How the cases of each kind, variant and recipe end, and in how many integer kernels run."""
     print(f"{'kind':20}{'variant':11}{'recipe':9}{'cases':>6}", end="")
-    print("".join(f"{end:>11}" for end in _ENDS), f"{'in integers':>12}{'< 30 dB':>9}")
+    print("".join(f"{end:>11}" for end in _ENDS), f"{'in integers':>12}{'low SQNR':>9}")
     groups: dict[tuple[str, str, str], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         groups[outcome.kind, outcome.variant, outcome.recipe].append(outcome)
     for (kind, variant, recipe), group in groups.items():
         ends: Counter[str] = Counter(outcome.status for outcome in group)
         integer = sum(bool(outcome.integer) for outcome in group)
-        low = sum(o.sqnr is not None and o.sqnr < laws.LEAST_SQNR for o in group)
+        low = sum(o.sqnr is not None and o.sqnr < laws.least_sqnr(o.recipe) for o in group)
         print(f"{kind:20}{variant:11}{recipe:9}{len(group):6}", end="")
         print("".join(f"{ends[end]:11}" for end in _ENDS), f"{integer:12}{low:9}")
 
@@ -61,7 +61,7 @@ def floats(outcomes: Sequence[Outcome], recipe: str) -> None:
     """What stays float under a recipe: operator, nodes, reasons."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for outcome in (o for o in outcomes if o.recipe == recipe):
-        for left in outcome.left:
+        for left in (each for each in outcome.left if each.real):
             counts[left.operator][left.reason] += left.count
     print(f"\nleft float under {recipe}: {sum(c.total() for c in counts.values())} nodes")
     for operator, why in sorted(counts.items(), key=lambda item: (-item[1].total(), item[0])):

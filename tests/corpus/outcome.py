@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
@@ -26,6 +27,11 @@ class Left:
     reason: str
     count: int
     weighty: bool = False
+
+    @property
+    def real(self) -> bool:
+        """Whether it works on reals at all, as far as the reason tells."""
+        return not re.fullmatch(r"it works on (u?int\d+|bool|string), not on float32", self.reason)
 
 
 @dataclass(frozen=True)
