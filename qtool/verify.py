@@ -67,7 +67,10 @@ def rounded(expected: Mapping[str, Any], found: Mapping[str, Any], *, certain: b
         )
     if not where:
         return ["the dequantized model gives the same as the quantized one"]
-    far = ": more than rounding usually makes" if worst < _ROUNDING else ""
+    unusual = (
+        "more than rounding usually makes" if certain else "on made-up input, which tells little"
+    )
+    far = f": {unusual}" if worst < _ROUNDING else ""
     return [f"the dequantized model is {worst:.1f} dB from the quantized one{far}"]
 
 

@@ -9,8 +9,10 @@ import onnx
 import pytest
 
 from qtool import model as models
+from qtool import workflow
 from qtool.recipe import Recipe
 from qtool.runtime import Session
+from qtool.target import load_target
 from tests.cases import quantized
 from tests.models import Array, as_run, normal, save, sqnr, weight
 
@@ -59,6 +61,20 @@ NESTED = """g (float[N,16] x) => (float[N,16] y) {
         n = Add(z, x)
     }>
 }"""
+# What the Loop gives, the Scan around it knows no shape of.
+WITHIN = """g (float[N,16] x) => (float[N,16] ys) {
+    zeros = Constant<value_float=0.0>() first = ReduceMean<keepdims=0>(x, axis)
+    start = Mul(first, zeros)
+    last, ys = Scan(start, x) <num_scan_inputs = 1,
+        body = b (float[16] state, float[16] slice) => (float[16] next, float[16] out) {
+            trips = Constant<value_int=2>() row = Unsqueeze(slice, axis)
+            turned = Loop(trips, , row) <body = l (int64 i, bool c, float[1,16] s)
+                => (bool d, float[1,16] n) {
+                    d = Identity(c) m = MatMul(s, w) r = Relu(m) k = MatMul(r, v) n = Add(k, row)
+            }>
+            flat = Squeeze(turned, axis) sum = Add(flat, state) next = Tanh(sum) out = Neg(sum)
+        }>
+}"""
 DENSE: dict[str, Array] = {"w": W, "v": V, "b": B}
 KERNELS: dict[str, Array] = {
     "k": weight(4, 4, 3, 3),
@@ -70,6 +86,7 @@ MODELS: dict[str, tuple[str, dict[str, Array], Array]] = {
     "If": (IF, DENSE, ROWS),
     "Scan": (SCAN, {**KERNELS, "axis": np.array([0])}, IMAGES),
     "If in Loop": (NESTED, DENSE, ROWS),
+    "Loop in Scan": (WITHIN, {"w": W, "v": V, "axis": np.array([0])}, ROWS),
 }
 INTEGER = {"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "QLinearAdd"}
 FLOAT = {"MatMul", "Gemm", "FusedGemm", "Conv", "FusedConv"}
@@ -160,6 +177,33 @@ def test_weights_of_bodies_are_unpacked_when_loaded(name: str, scheme: str, tmp_
     assert not inside & {"DequantizeLinear", "Cast"}
     found = noise(path, result.data, [samples[:6]])
     assert min(found.values()) > (15 if scheme == "w4b16" else 30), found
+
+
+LARGE = """g (float[N,512] x) => (float[N,512] y) {
+    trips = Constant<value_int=2>() SHARED
+    y = Loop(trips, , o) <body = b (int64 i, bool c, float[N,512] s) => (bool d, float[N,512] n) {
+        d = Identity(c) a = MatMul(s, w) r = Tanh(a) n = MatMul(r, v)
+    }>
+}"""
+
+
+@pytest.mark.parametrize("target", ["cpu", "portable"])
+@pytest.mark.parametrize("scheme", ["w8", "w4b32"])
+@pytest.mark.parametrize(("first", "packed"), [("o = Relu(x)", 2), ("o = MatMul(x, v)", 1)])
+def test_large_weights_of_bodies_are_packed(
+    first: str, packed: int, scheme: str, target: str, tmp_path: Path
+) -> None:
+    """By the body that holds them; what the main graph reads too is stored once, and restored."""
+    constants: dict[str, Array] = {"w": weight(512, 512), "v": weight(512, 512, seed=2)}
+    path = save(tmp_path / "m.onnx", LARGE.replace("SHARED", first), **constants)
+    job = workflow.open_job(path, Recipe(scheme=scheme), load_target(target), threads=1)
+    result = workflow.build(job, None)
+    models.check(result.data)
+    (body,) = bodies(as_run(result.data, tmp_path).graph)
+    assert body.count("MatMulNBits") == packed
+    assert len(result.data) < (0.6 if scheme == "w8" else 0.4) * path.stat().st_size
+    found = noise(path, result.data, [normal(4, 512, seed=3)])
+    assert found["y"] > (30 if scheme == "w8" else 12), found
 
 
 def test_dynamic_products_inside_bodies(tmp_path: Path) -> None:

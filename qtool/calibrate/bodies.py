@@ -196,6 +196,8 @@ class _Bodies:
         grown = self.make.node(body, "Mul", [states[0], factor], _WHOLE)
         turned = self.make.node(body, "Mod", [grown, prime], _WHOLE)
         merged = self._merged(body, Record.of(states[1:]), new, turned)
+        for value in merged.parts:  # the runtime cannot infer what a Loop within gives, a Scan asks
+            value.shape = ir.Shape([total, None] if value is merged.values else [total])
         last = add_states(node, body, starts, states, [turned, *merged.parts], self.make)
         return Record.of(last[1:])
 

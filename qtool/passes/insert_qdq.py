@@ -23,7 +23,7 @@ from qtool.numeric.affine import Codes, Floats, QParams, quantize
 from qtool.numeric.granularity import PerBlock, PerChannel
 from qtool.numeric.scheme import Half, Wish
 from qtool.numeric.types import IntType
-from qtool.passes.edit import array, drop_unused, insert_behind, require_own_names
+from qtool.passes.edit import add_initializer, array, drop_unused, insert_behind, require_own_names
 from qtool.passes.writer import Writer, onnx_type
 from qtool.plan.plan import Plan, TensorPlan, WeightPlan
 
@@ -54,6 +54,7 @@ class InsertQDQ(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graph = model.graph
         self._graph, self._write = graph, Writer(graph)
+        self._stored: list[ir.Node] = []  # what restores weights that are only stored
         nodes = {node.name or "": node for node in graph.all_nodes()}
         values = {v.name: v for node in graph.all_nodes() for v in node.outputs}
         values |= {v.name: v for each in model.graphs() for v in each.inputs}
@@ -62,6 +63,8 @@ class InsertQDQ(ir.passes.InPlacePass):
         for (name, position), weight in constants:
             if weight.encoding not in ("integer", "gathered"):
                 self._constant(nodes[name], position, weight)
+        for node in self._stored:
+            self._bring_home(node)
         for name, tensor in self.plan.activations.items():
             self._activation(values[name], tensor)
         return ir.passes.PassResult(model, modified=True)
@@ -111,17 +114,42 @@ class InsertQDQ(ir.passes.InPlacePass):
     def _dequantize(self, plan: WeightPlan, value: ir.Value) -> list[ir.Node]:
         """DequantizeLinear, behind a Cast to 8 bits where the kernels take no narrower codes."""
         codes = quantize(array(value), plan.params)
-        stored = self._write.constant(f"{plan.tensor}_q", codes, plan.params.type)
+        # The runtime packs a weight only where nobody else reads what it is stored as.
+        own, write = plan.form == "stored", self._write
+        stored = write.constant(f"{plan.tensor}_q", codes, plan.params.type, own=own)
         nodes, params = [], plan.params
         if plan.encoding == "cast-dq":
             params = replace(params, type=IntType(8, params.type.signed))
-            nodes.append(self._write.cast(stored, onnx_type(params.type), f"{plan.tensor}_cast"))
+            nodes.append(write.cast(stored, onnx_type(params.type), f"{plan.tensor}_cast"))
             stored = nodes[0].outputs[0]
-        inputs = [stored, *self._write.params(plan.tensor, params, keep_zero=plan.zero_point)]
+        given = write.params(plan.tensor, params, keep_zero=plan.zero_point, own=own)
+        inputs = [stored, *given]
         made = self._write.node(
             "DequantizeLinear", inputs, f"{plan.tensor}_dq", _attributes(params)
         )
+        if plan.form == "stored":
+            self._stored.append(made)
         return [*nodes, made]
+
+    def _bring_home(self, node: ir.Node) -> None:
+        """Let a body hold what it restores: the runtime packs it there, and looks nowhere else.
+
+        Codes that other graphs read too stay, and are restored in the main graph.
+        """
+        body, codes = node.graph, node.inputs[0]
+        assert isinstance(body, ir.Graph) and codes is not None
+        if body is self._graph:
+            return
+        if len({use.node.graph for use in codes.uses()}) > 1:
+            body.remove(node)
+            self._graph.insert_before(self._graph.node(0), node)
+            return
+        for position, value in enumerate(node.inputs):
+            if value is not None and value.const_value is not None:
+                name = self._write.name(value.name or "")
+                copied = add_initializer(body, name, value.const_value)
+                node.replace_input_with(position, copied)
+                drop_unused(self._graph, value)
 
     def _cast_mul(self, plan: WeightPlan, value: ir.Value) -> list[ir.Node]:
         """(cast(q) - zero_point) * scale, which the runtime folds once, when it loads.

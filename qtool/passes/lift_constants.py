@@ -1,4 +1,5 @@
-"""Weights of bodies move to the main graph: one place to look for them, one copy for all branches.
+"""Constant nodes become initializers, and weights of bodies move to the main graph: one place to
+look for them, one copy for all branches.
 
 Only floats: what the shapes inside a body follow from stays beside it, where shape inference
 looks. Names must be unique over all graphs, and a body must make what it gives out.
@@ -7,6 +8,9 @@ looks. Names must be unique over all graphs, and a body must make what it gives 
 from __future__ import annotations
 
 import onnx_ir as ir
+import onnx_ir.passes.common as common
+
+from qtool.errors import ModelError
 
 FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE}
 
@@ -28,3 +32,15 @@ class LiftConstants(ir.passes.InPlacePass):
                     model.graph.register_initializer(value)
                 changed = True
         return ir.passes.PassResult(model, modified=changed)
+
+
+def constants_to_initializers(model: ir.Model) -> None:
+    """Of Constant nodes, in bodies too.
+
+    Raises:
+        ModelError: one has an attribute that Constant does not know; the runtime may not mind.
+    """
+    try:
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    except (TypeError, ValueError) as error:
+        raise ModelError("a Constant node of the model is not valid", str(error)) from error

@@ -41,7 +41,7 @@ class Writer:
     def __init__(self, graph: ir.Graph) -> None:
         self.graph = graph
         self._taken = names(graph)
-        self._made: dict[tuple[str, bytes, str], ir.Value] = {}
+        self._made: dict[tuple[str, bytes, str, str], ir.Value] = {}
 
     def name(self, wanted: str) -> str:
         """A free name, taken from now on."""
@@ -56,10 +56,15 @@ class Writer:
         made.outputs[0].name = name
         return mark_made(made)
 
-    def constant(self, name: str, values: NDArray[Any], kind: IntType | None = None) -> ir.Value:
-        """The initializer of these values, made once: also for a weight that two nodes read."""
+    def constant(
+        self, name: str, values: NDArray[Any], kind: IntType | None = None, *, own: bool = False
+    ) -> ir.Value:
+        """The initializer of these values, made once: also for a weight that two nodes read.
+
+        With `own` it is shared only under the same name.
+        """
         content = hashlib.sha256(values.tobytes()).digest()
-        key = (str(kind or values.dtype), content, str(values.shape))
+        key = (str(kind or values.dtype), content, str(values.shape), name if own else "")
         if key not in self._made:
             tensor: Any = values
             if kind is not None:
@@ -68,17 +73,19 @@ class Writer:
             self._made[key] = add_initializer(self.graph, self.name(name), tensor)
         return self._made[key]
 
-    def params(self, name: str, params: QParams, *, keep_zero: bool = False) -> list[ir.Value]:
+    def params(
+        self, name: str, params: QParams, *, keep_zero: bool = False, own: bool = False
+    ) -> list[ir.Value]:
         """Scale and zero point as QuantizeLinear and its like take them.
 
         A constant's zero point of 0 is the default of DequantizeLinear, so it is left out to keep
         the file small, unless the target's fusion looks for it.
         """
         scale = onnx_shape(params.scale, params).astype(np.float32)
-        values = [self.constant(f"{name}_scale", scale)]
+        values = [self.constant(f"{name}_scale", scale, own=own)]
         if keep_zero or params.zero_point.any():
             zero = onnx_shape(params.zero_point, params)
-            values.append(self.constant(f"{name}_zero_point", zero, params.type))
+            values.append(self.constant(f"{name}_zero_point", zero, params.type, own=own))
         return values
 
     def cast(self, value: ir.Value, to: ir.DataType, name: str) -> ir.Node:

@@ -248,3 +248,31 @@ def test_what_cannot_be_dequantized_is_named(nodes: str) -> None:
         dequantize(model)
     assert "cannot be dequantized" in caught.value.what
     assert why in f"{caught.value.what} {caught.value.why}"
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        """g (float[N,32] x) => (float[N,32] y) {
+            m = DequantizeLinear(w, s, top) r = Relu(x) p = Mul(r, m) c = Clip(p, low) y = Add(c, x)
+        }""",
+        """g (float[N,32] x) => (float[N,32] y) {
+            q = QuantizeLinear(x, one, top)
+            p = com.microsoft.QLinearMul(q, one, top, w, s, top, s, top)
+            y = DequantizeLinear(p, one, top)
+        }""",
+    ],
+    ids=["QDQ", "QOperator"],
+)
+def test_a_mask_at_the_end_of_float32_stays_finite(graph: str) -> None:
+    """Its scale was rounded up: 255 of them are more than there is, and 0 times that is NaN."""
+    last = np.finfo(np.float32).max
+    step = np.nextafter(np.float32(last / 255), np.float32(np.inf))
+    assert 255 * float(step) > float(last)
+    constants: dict[str, Array] = {
+        "w": np.zeros((), np.uint8), "s": step, "top": np.uint8(255), "one": np.float32(1),
+        "low": np.float32(-1),
+    }  # fmt: skip
+    used = {name: each for name, each in constants.items() if name in graph.replace(",", " ")}
+    found = run(dequantize(build(graph, extra=OWN, **used)), x=np.zeros((2, 32), np.float32))
+    assert (found["y"] == 0).all()

@@ -157,6 +157,10 @@ FAILS: dict[str, tuple[Callable[[], Model], str]] = {
         lambda: proto("g (bfloat16[N,24] x) => (bfloat16[N,8] y) { y = MatMul(x, w) }",
                       w=W.astype(ml_dtypes.bfloat16)), "no CPU kernel for MatMul",
     ),
+    "a Constant of an unknown kind": (
+        lambda: dense("c = Constant<value_bool=1>() y = MatMul(x, w)"),
+        "'value_bool'",
+    ),
     "a cycle": (lambda: dense("a = Add(b, x) b = Add(a, x) y = MatMul(a, w)"), "cycle"),
     "opset 999": (lambda: changed(lambda m: setattr(m.opset_import[0], "version", 999)), "999"),
     "IR 99": (lambda: changed(lambda m: setattr(m, "ir_version", 99)), "99"),

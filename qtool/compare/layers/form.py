@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from qtool import model as models
 from qtool.apart import open_model
 from qtool.errors import ModelError
+from qtool.passes.lift_constants import constants_to_initializers
 from qtool.typed import infer
 
 LEAST_OPSET = 13  # ReduceSum takes axes as an input, DequantizeLinear knows channels
@@ -38,7 +39,7 @@ def in_one_form(reference: ir.Model, candidate: ir.Model) -> tuple[ir.Model, ir.
             f"export both at opset {wanted}",
         ) from error
     for model in pair:
-        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+        constants_to_initializers(model)
         common.RemoveInitializersFromInputsPass()(model)
     left, right = map(infer, pair)
     return left, right

@@ -57,7 +57,7 @@ class _Matcher:
         self.floats = {
             name: value
             for name, value in self.theirs.items()
-            if value.dtype in FLOATS and name not in hidden
+            if _is_real(value) and name not in hidden
         }
         self.drafts: dict[str, _Draft] = {}
         self.home: dict[str, _Draft] = {}  # the candidate's value -> its place
@@ -102,7 +102,7 @@ class _Matcher:
 
     def _wanted(self, name: str, value: ir.Value) -> str | None:
         """The reference's value of this name."""
-        if value.dtype in FLOATS:
+        if _is_real(value):
             return name if name in self.floats else None
         bare = name.removesuffix(_SUFFIX)
         coded = name in self.codes and bare != name and bare in self.floats
@@ -127,6 +127,8 @@ class _Matcher:
             nodes = {use.node for use in value.uses()}
             node = next(iter(nodes)) if len(nodes) == 1 else None
             if node is None or node.domain != "" or node.op_type not in _FOLD:
+                break
+            if node.graph is not value.graph:  # a body reads it
                 break
             others = [v for v in node.inputs if v is not None and v is not value]
             if any((v.name or "") in self.floats for v in others):
@@ -256,6 +258,11 @@ def _main(nodes: list[ir.Node]) -> ir.Node | None:
     working = [n for n in nodes if not is_step(n)]
     making = [n for n in working if n.op_type not in OPS or not OPS[n.op_type].clamps]
     return next(iter([*heavy, *making, *working, *nodes]), None)
+
+
+def _is_real(value: ir.Value) -> bool:
+    """Whether it is a tensor of floats; a sequence of such says that it has their type too."""
+    return value.dtype in FLOATS and isinstance(value.type, ir.TensorType)
 
 
 def _values(graph: ir.Graph) -> Mapping[str, ir.Value]:

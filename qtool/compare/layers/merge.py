@@ -201,7 +201,8 @@ class Merged:
             for value in node.outputs:
                 if value.name:
                     value.name = fresh(f"{prefix}{value.name}", self._taken)
-                value.shape = None  # names of axes mean another thing in each model
+                given = value.is_graph_output() and node.graph is not graph  # the runtime may ask
+                value.shape = _unnamed(value.shape) if given else None
         for body in graph.subgraphs():
             for value in (*body.inputs, *body.initializers.values()):
                 value.name = fresh(f"{prefix}{value.name}", self._taken)
@@ -256,6 +257,13 @@ def plain_weights(candidate: ir.Model, places: Sequence[Place]) -> list[str]:
         for name, value in read.items()
         if name in fixed and value.producer() is not None and value.dtype is ir.DataType.FLOAT
     ]
+
+
+def _unnamed(shape: ir.Shape | None) -> ir.Shape | None:
+    """A shape without names of axes, which mean another thing in each model."""
+    if shape is None:
+        return None
+    return ir.Shape([axis if isinstance(axis, int) else None for axis in shape])
 
 
 def _in_order(outputs: Sequence[ir.Value]) -> Iterator[ir.Node]:

@@ -11,17 +11,22 @@ What remains are Q and DQ at integers that the model itself takes or gives, or r
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from qtool import model as models
+from qtool.ops import constant
 from qtool.passes.dequantize.codes import RealValues
+from qtool.passes.dequantize.grid import numbers
 from qtool.passes.dequantize.linear import LINEAR
-from qtool.passes.dequantize.maker import DOMAINS, Maker, put, refusal
+from qtool.passes.dequantize.maker import DOMAINS, Maker, inputs_of, put, refusal
 from qtool.passes.dequantize.packed import PACKED
 from qtool.passes.dequantize.products import INTEGER, PRODUCTS, lower_product
 from qtool.passes.dequantize.tables import RestoredTables
+from qtool.passes.edit import array
 from qtool.passes.fold_constants import FoldConstants
+from qtool.passes.lift_constants import constants_to_initializers
 from qtool.passes.name_nodes import NameNodes
 from qtool.quantized import DYNAMIC, QDQ, QOPERATOR
 from qtool.typed import infer
@@ -39,15 +44,17 @@ def dequantize(model: ir.Model) -> ir.Model:
     """
     own = any(node.domain == "com.microsoft" for node in _nodes(model, QDQ))
     model = models.raise_opset(model.clone(), _NARROW_OPSET if own else _LEAST_OPSET)
-    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    constants_to_initializers(model)
     for make in (common.InlinePass, common.RemoveInitializersFromInputsPass, common.NameFixPass):
         model = make()(model).model
     model = NameNodes()(model).model
     for node in _nodes(model, QDQ):
         node.domain = ""
     model = RestoredTables()(infer(model)).model
+    _keep_finite(model)
     model = _FoldParameters()(model).model
     _lower(model)
+    _keep_finite(model)
     model = infer(RealValues()(model).model)
     for last in (FoldConstants, common.RemoveUnusedNodesPass, common.RemoveUnusedOpsetsPass):
         model = last()(model).model
@@ -58,6 +65,27 @@ class _FoldParameters(FoldConstants):
     """Computes weights and scales, but does not round a float weight."""
 
     never = FoldConstants.never | {"QuantizeLinear"}
+
+
+def _keep_finite(model: ir.Model) -> None:
+    """A constant that ends at the last float, as a mask does, stays there: its scale may have been
+    rounded up, and integer kernels know no Inf."""
+    make = Maker(model.graph)
+    for node in _nodes(model, {"DequantizeLinear"}):
+        codes, scale, zero = inputs_of(node, 3)
+        fixed = constant(codes) is not None and (zero is None or constant(zero) is not None)
+        if not fixed or constant(scale) is None or scale is None:
+            continue
+        steps = array(scale)
+        if steps.size != 1 or steps.dtype not in (np.float16, np.float32):
+            continue
+        whole = array(codes).astype(np.float64) - (0 if zero is None else numbers(array(zero)))
+        furthest = float(np.abs(whole).max(initial=0.0))
+        most = float(np.finfo(steps.dtype).max)
+        if furthest * float(steps.max()) > most:
+            last = np.nextafter(np.asarray(most / furthest, steps.dtype), steps.dtype.type(0))
+            made = make.constant(last.reshape(steps.shape), f"{scale.name}_finite")
+            node.replace_input_with(1, made)
 
 
 def _lower(model: ir.Model) -> None:

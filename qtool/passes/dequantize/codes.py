@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
@@ -124,7 +125,7 @@ class RealValues(ir.passes.InPlacePass):
         if low.size > 1:
             return self._clipped_along(x, low, high, grid.axis, dtype)
         bounds = [
-            self._make.constant(np.asarray(bound[0], dtype), f"{x.name}_{name}")
+            self._make.constant(_cut(bound, dtype)[0], f"{x.name}_{name}")
             for bound, name in ((low, "low"), (high, "high"))
         ]
         made = self._make.node("Clip", [x, *bounds], f"{x.name}_clipped")
@@ -140,7 +141,7 @@ class RealValues(ir.passes.InPlacePass):
         """Max and Min with bounds for each index along an axis."""
         behind = len(x.shape) - 1 - axis % len(x.shape) if x.shape is not None else 0
         for op, bound in (("Max", low), ("Min", high)):
-            values = bound.astype(dtype).reshape(-1, *[1] * behind)
+            values = _cut(bound, dtype).reshape(-1, *[1] * behind)
             made = self._make.node(
                 op, [x, self._make.constant(values, f"{x.name}_bound")], f"{x.name}_clipped"
             )
@@ -239,6 +240,13 @@ class RealValues(ir.passes.InPlacePass):
             made.type, value = value.type, made
         self._tables[key] = value
         return value
+
+
+def _cut(bounds: Array, dtype: Any) -> Array:
+    """Bounds in a type of float; none beyond its last, which a scale rounded up would give."""
+    known: Any = ml_dtypes.finfo  # it has no types
+    last = float(known(dtype).max)
+    return bounds.clip(-last, last).astype(dtype)
 
 
 def _is_codes(value: ir.Value | None) -> bool:
