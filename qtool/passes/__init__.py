@@ -20,17 +20,20 @@ from qtool.passes.fold_bias import FoldBias
 from qtool.passes.fold_constants import FoldConstants
 from qtool.passes.fold_pad import FoldPad
 from qtool.passes.fold_scale import FoldScale
+from qtool.passes.fold_transpose import FoldTranspose
 from qtool.passes.gemm_layout import GemmLayout
 from qtool.passes.gemm_plain import GemmPlain
 from qtool.passes.insert_dynamic import InsertDynamic
 from qtool.passes.insert_gathered import InsertGathered
 from qtool.passes.insert_qdq import InsertQDQ
-from qtool.passes.lift_constants import LiftConstants
+from qtool.passes.lift_constants import LiftConstants, constants_to_initializers
 from qtool.passes.loop_inputs import LoopInputs
 from qtool.passes.lower import Lower
 from qtool.passes.lower_einsum import LowerEinsum
 from qtool.passes.name_nodes import NameNodes
+from qtool.passes.raise_matmul import RaiseMatMul
 from qtool.passes.retype import Retype
+from qtool.passes.widen_bias import WidenBias
 from qtool.quantized import kind_of
 from qtool.typed import infer
 
@@ -49,6 +52,7 @@ PREPARE: tuple[type[ir.passes.PassBase], ...] = (
     FoldPad,
     GemmLayout,
     GemmPlain,
+    FoldTranspose,
     FoldBias,
     FoldScale,
     FoldBatchNorm,
@@ -60,7 +64,7 @@ PREPARE: tuple[type[ir.passes.PassBase], ...] = (
     LoopInputs,
 )
 
-REWRITES = (InsertQDQ, InsertDynamic, InsertGathered, Retype)
+REWRITES = (WidenBias, InsertQDQ, InsertDynamic, InsertGathered, RaiseMatMul, Retype)
 
 TRANSFORMS: dict[str, type[ir.passes.PassBase]] = {"equalize": Equalize}
 
@@ -81,7 +85,7 @@ def prepare(model: ir.Model, opset: int = LEAST_OPSET, *, dequantized: bool = Fa
             "give the float model it was made from, or add  --allow-requantize",
         )
     model = models.raise_opset(model.clone(), max(opset, LEAST_OPSET))
-    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    constants_to_initializers(model)
     model = infer(model)
     for make in PREPARE:
         model = make()(model).model

@@ -20,19 +20,26 @@ class GemmLayout(ir.passes.InPlacePass):
     """Transposes weights and spreads biases once, here, and not on every run."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        changed = False
+        changed, turned = False, dict[ir.Value, ir.Value]()
         for node in list(model.graph.all_nodes()):
             if (node.domain, node.op_type) == ("", "Gemm") and weight_of(node) is not None:
-                changed |= _transpose(node)
+                changed |= _transpose(node, turned)
                 changed |= _spread(node)
         return ir.passes.PassResult(model, modified=changed)
 
 
-def _transpose(node: ir.Node) -> bool:
-    if not attribute(node, "transB", 0):
+def _transpose(node: ir.Node, turned: dict[ir.Value, ir.Value]) -> bool:
+    """`turned` are the weights that were, so that one of several nodes stays one."""
+    weight = weight_of(node)
+    if weight is None or not attribute(node, "transB", 0):
         return False
-    weight = np.ascontiguousarray(array(weight_of(node)).T)
-    set_constant(node, 1, weight, f"{node.name}_weight")
+    if weight in turned:
+        node.replace_input_with(1, turned[weight])
+    else:
+        set_constant(node, 1, np.ascontiguousarray(array(weight).T), f"{node.name}_weight")
+        made = node.inputs[1]
+        if made is not None and made is not weight:
+            turned[weight] = made
     del node.attributes["transB"]
     return True
 

@@ -1,7 +1,7 @@
 """Other ways to write what has an integer kernel.
 
 sub(x, c)              => add(x, -c)
-div(x, c)              => mul(x, 1/c)              c finite, and not 0
+div(x, c)              => mul(x, 1/c)              c finite, and not 0; nothing rounds it: 7/7 is 1
 sum(x, y, z)           => add(add(x, y), z)
 reduce_mean(x, 2, 3)   => global_average_pool(x)   with the axes taken away where they are not kept
 global_max_pool(x)     => reduce_max(x, 2, 3)
@@ -20,11 +20,19 @@ import onnx_ir as ir
 
 from qtool import model as models
 from qtool.ops import attribute, constant, weight_of
-from qtool.passes.edit import add_initializer, array, fresh, names
+from qtool.passes.edit import add_initializer, array, fresh, is_float, names
 
 # made by one of these, a tensor of rank 3 has channels and one spatial axis; else they may as well
 # be the words of a text
 _SPATIAL = {"AveragePool", "BatchNormalization", "Clip", "Conv", "LeakyRelu", "MaxPool", "Relu"}
+
+_ROUNDS = {"Ceil", "Equal", "Floor", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mod",
+           "Round"}  # fmt: skip
+_ELEMENTWISE = {"Abs", "Add", "Cast", "Clip", "Div", "Exp", "Log", "Max", "Min", "Mul", "Neg",
+                "Pow", "Relu", "Sqrt", "Sub", "Where"}  # fmt: skip
+
+# of what the runtime has averages of whole planes; ReduceMean takes integers too
+_POOLED = {ir.DataType.FLOAT, ir.DataType.FLOAT16}
 
 
 class Lower(ir.passes.InPlacePass):
@@ -58,6 +66,8 @@ class Lower(ir.passes.InPlacePass):
             return False
         with np.errstate(all="ignore"):
             turned = turn(array(by))
+        if operator == "Mul" and _is_rounded(result):
+            return False
         # In 16 bits the reciprocal is not the same function any more.
         if turned.dtype not in (np.float32, np.float64) or not np.isfinite(turned).all():
             return False
@@ -84,8 +94,13 @@ class Lower(ir.passes.InPlacePass):
         value = node.inputs[0]
         if value is None or value.shape is None or len(value.shape) < 3:
             return False
+        if value.dtype not in _POOLED:
+            return False
         rank, producer = len(value.shape), value.producer()
         if rank == 3 and (producer is None or producer.op_type not in _SPATIAL):
+            return False
+        # x minus its mean begins a layer norm, which the runtime knows by its ReduceMean.
+        if any(value in use.node.inputs for use in node.outputs[0].uses()):
             return False
         axes = _axes(node)
         if axes is None or {axis % rank for axis in axes} != set(range(2, rank)):
@@ -121,7 +136,7 @@ class Lower(ir.passes.InPlacePass):
         """Where `fold_bias` does not do so, since y is no bias."""
         value, weight, readers = node.inputs[0], weight_of(node), tuple(node.outputs[0].uses())
         flat = value is not None and value.shape is not None and len(value.shape) == 2
-        if not flat or weight is None or array(weight).ndim != 2:
+        if not flat or weight is None or array(weight).ndim != 2 or not is_float(array(weight)):
             return False
         if [use.node.op_type for use in readers] != ["Add"]:
             return False
@@ -141,6 +156,22 @@ class Lower(ir.passes.InPlacePass):
         assert node.graph is not None
         node.graph.insert_before(node, made)
         return made.outputs[0]
+
+
+def _is_rounded(value: ir.Value) -> bool:
+    """Whether its last bit may decide about a whole number, at once or behind more arithmetic."""
+    stack, seen = [value], {value}
+    while stack:
+        for node in {use.node for use in stack.pop().uses()}:
+            to = node.attributes.get("to") if node.op_type == "Cast" else None
+            if to is not None and not ir.DataType(to.as_int()).is_floating_point():
+                return True
+            if node.op_type in _ROUNDS:
+                return True
+            if node.op_type in _ELEMENTWISE:
+                stack += [made for made in node.outputs if made not in seen]
+                seen.update(node.outputs)
+    return False
 
 
 def _axes(node: ir.Node) -> list[int] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -53,7 +54,9 @@ def decide(
     for name, site in sites.activations.items():
         params = _decide_activation(site, ranges[site.source], steps.get(site.source, ()))
         if name in clips:
-            params = within(params, *clips[name])
+            params = within(
+                _spanning(params, site, ranges[site.source], *clips[name]), *clips[name]
+            )
         plan.activations[name] = TensorPlan(params, site.readers)
     for place in sites.weights:
         node = nodes[place.node]
@@ -99,6 +102,16 @@ def _bounds(nodes: Iterable[ir.Node]) -> dict[str, tuple[float, float]]:
     return found
 
 
+def _spanning(
+    params: QParams, site: ActivationSite, histogram: Histogram, low: float, high: float
+) -> QParams:
+    """The parameters, or where nothing but 0 was measured those of what a clip lets pass."""
+    if histogram.low < 0 or histogram.high > 0 or not low <= 0 <= high:
+        return params
+    least, most = np.asarray(max(low, -1.0)), np.asarray(min(high, 1.0))
+    return from_range(least, most, params.type, symmetric=site.scheme.symmetric)
+
+
 def _encoding(node: ir.Node, site: WeightSite, target: Target) -> Encoding:
     """How the codes become what the node multiplies."""
     kind, blocks = site.scheme.weight.type, bool(site.scheme.weight.block)
@@ -118,12 +131,17 @@ def _encoding(node: ir.Node, site: WeightSite, target: Target) -> Encoding:
 
 
 def _fuses(node: ir.Node, site: WeightSite, asks: Fusing) -> bool:
-    """Whether the runtime fuses the DequantizeLinear of a stored weight, and gains by it."""
-    tensor, spec = constant(node.inputs[site.position]), OPS[node.op_type]
-    assert tensor is not None and spec.contracted is not None
+    """Whether the runtime fuses the DequantizeLinear of a stored weight, and gains by it.
+
+    It does not where others read the weight too.
+    """
+    value, spec = node.inputs[site.position], OPS[node.op_type]
+    tensor = constant(value)
+    assert value is not None and tensor is not None and spec.contracted is not None
     readers = {use.node.op_type for value in node.outputs for use in value.uses()}
     return (
-        site.scheme.weight.type.container in asks.bits
+        len(value.uses()) == 1
+        and site.scheme.weight.type.container in asks.bits
         and len(tensor.shape) == asks.rank
         and tensor.shape.numpy()[spec.contracted(node)] >= asks.contracted
         and tensor.size >= asks.values
@@ -170,7 +188,7 @@ def _decide_weight(node: ir.Node, site: WeightSite, encoding: Encoding, plan: Pl
         params = QParams(
             params.type, params.scale.reshape(()), params.zero_point.reshape(()), granularity
         )
-    return _with_room_for_bias(node, params, plan) if site.form == "static" else params
+    return _fit_for_bias(node, params, weight, plan) if site.form == "static" else params
 
 
 def _granularity(
@@ -178,7 +196,7 @@ def _granularity(
 ) -> Granularity:
     """What shares a scale. Cases in order:
 
-    1. per tensor, as asked
+    1. per tensor, as asked, or of a stack of matrices in integers: their kernel has one scale
     2. blocks along the axis that is summed over, where no other is
     3. all of that axis as one block: a scale for each gate of each direction of an LSTM. Only a
        product spreads such a grid; DequantizeLinear would want opset 21 for it
@@ -187,7 +205,8 @@ def _granularity(
     spec, block = OPS[node.op_type], site.scheme.weight.block
     assert spec.channel is not None and spec.contracted is not None
     contracted = spec.contracted(node) % len(shape)
-    if block == 0:  # 1
+    stacked = node.op_type == "MatMul" and site.form == "static" and len(shape) > 2
+    if block == 0 or stacked:  # 1
         return PerTensor()
     if block is not None and spec.alone:  # 2
         return PerBlock(contracted, block)
@@ -196,20 +215,24 @@ def _granularity(
     return PerChannel(spec.channel(node) % len(shape))  # 4
 
 
-def _with_room_for_bias(node: ir.Node, params: QParams, plan: Plan) -> QParams:
-    """Widen scales of channels whose bias would overflow int32 at scale = input x weight.
+def _fit_for_bias(node: ir.Node, params: QParams, weight: Floats, plan: Plan) -> QParams:
+    """The parameters with scales that suit the bias, whose own are input x weight. Cases:
 
-    A channel pruned to almost nothing has a tiny weight scale and still a bias.
+    1. a channel of zeros, pruned, for which any scale will do: one that keeps the bias
+    2. a channel pruned to almost nothing, whose bias would overflow int32: a wider one
     """
     bias = _bias(node)
     if bias is None or isinstance(params.granularity, PerBlock):
         return params
-    least = np.abs(bias.astype(np.float64)) / (_INT32_MAX * 0.99) / _input_scale(node, plan)
+    unit = np.abs(bias.astype(np.float64)) / _input_scale(node, plan)  # the bias in codes, at 1
+    largest = reduce(np.abs(weight), params.granularity, np.max).reshape(params.scale.shape)
     if params.scale.ndim == 0:
-        scale = np.maximum(params.scale, least.max())
-    else:
-        scale = np.maximum(params.scale, least.reshape(params.scale.shape))
-    return QParams(params.type, scale.astype(np.float32), params.zero_point, params.granularity)
+        unit = unit.max()
+    unit = unit.reshape(params.scale.shape)
+    kept = np.where(unit > 0, np.maximum(unit / 2**24, 1e-30), params.scale)
+    scale = np.where(largest == 0, kept, params.scale)  # 1
+    scale = np.maximum(scale, unit / (_INT32_MAX * 0.99))  # 2
+    return replace(params, scale=scale.astype(np.float32))
 
 
 def _decide_bias(node: ir.Node, weight: QParams, plan: Plan) -> None:

@@ -136,6 +136,8 @@ class Islands:
             return "one scale would have to serve all that it joins"
         if OPS[node.op_type].normalizes and not self._purpose(node):
             return "8 bits are a coarse grid for what sums to one"
+        if self.moves(node) and self._mixed(node) and not self.gives_integers(node):
+            return "what it moves is read as float too"
         closed = any(self.gives_integers(v.producer()) for _, v in activations(node))
         return "" if closed or self._purpose(node) else "nothing behind it runs in integers"
 
@@ -148,12 +150,23 @@ class Islands:
         """How the target runs the node: with float output only if nothing takes it away before.
 
         The runtime makes one float kernel of a Gemm and its activation, before it looks for
-        integers.
+        integers; and a product gives either floats or integers, to all.
         """
         kernel = self.target.integer[node.op_type]
         taken = set(self.target.fuses.unless_read_by.get(node.op_type, ()))
         readers = {use.node.op_type for value in node.outputs for use in value.uses()}
-        return "closed" if kernel == "open" and readers & taken else kernel
+        return "closed" if kernel == "open" and (readers & taken or self._mixed(node)) else kernel
+
+    def _mixed(self, node: ir.Node) -> bool:
+        """Whether some read the node's results as integers, and others, or the model, as floats."""
+        uses = [use for value in node.outputs for use in value.uses()]
+        kinds = {self._takes_integers(*use) for use in uses}
+        return True in kinds and (
+            False in kinds or any(value.is_graph_output() for value in node.outputs)
+        )
+
+    def _takes_integers(self, node: ir.Node, position: int) -> bool:
+        return node in self.integer and position in [i for i, _ in data_inputs(node)]
 
     def moves(self, node: ir.Node) -> bool:
         return self.kernel(node) == "moves"

@@ -141,6 +141,19 @@ KEPT: dict[str, tuple[str, str]] = {
     "the Div of a Gelu": ("lower", "y = Div(x, k) z = Erf(y)"),
     "the Div of attention": ("lower", "m1 = MatMul(x, e) y = Div(m1, k)"),
     "x / 0": ("lower", "y = Div(x, zero)"),
+    "x / c, rounded": ("lower", "d = Div(x, k) y = Floor(d)"),
+    "x / c, rounded later": (
+        "lower",
+        "d = Div(x, k) l = Log(d) m1 = Mul(l, k) y = Cast<to=7>(m1)",
+    ),
+    "the mean of a layer norm": ("lower", "m1 = ReduceMean(x, axes) y = Sub(x, m1)"),
+    "mean of integers": ("lower", "i = Cast<to=6>(x) y = ReduceMean(i, axes)"),
+    "mean of doubles": ("lower", "i = Cast<to=11>(x) y = ReduceMean(i, axes)"),
+    "matmul + y of integers": (
+        "lower",
+        "f = Reshape(x, flat) i = Cast<to=6>(f) a = MatMul(i, whole) r = Abs(a)"
+        " d = MatMul(i, whole) y = Add(d, r)",
+    ),
     "mean of channels": ("lower", "y = ReduceMean(x, one)"),
     "mean of words": ("lower", "f = Reshape(x, words) y = ReduceMean(f, last)"),
     "mean of all": ("lower", "y = ReduceMean(x)"),
@@ -166,7 +179,7 @@ C |= {
     "half6": normal(6, 4, 3, seed=18), "words": np.array([-1, 6, 5]), "last": np.array([2]),
     "w5": weight(8, 5, 3, 3), "three": normal(3), "inf": np.float32(np.inf),
     "square": normal(3, 3),
-    "five1": normal(5), "e5": normal(3, 2),
+    "whole": np.ones((5, 3), np.int32), "five1": normal(5), "e5": normal(3, 2),
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from qtool.errors import ModelError, UsageError
 from qtool.passes import TRANSFORMS, prepare, transform
-from tests.models import assert_same_function, build, normal, operators, weight
+from tests.models import Array, assert_same_function, build, normal, operators, weight
 
 X = normal(2, 4, 5, 5, seed=3)
 W = {"w": weight(4, 4, 1, 1)}
@@ -58,6 +58,27 @@ def test_identities_go_and_names_stay(nodes: str, outputs: str, left: int) -> No
     after = prepare(before)
     assert operators(after).count("Identity") == left
     assert_same_function(before, after, x=X)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "left"),
+    [
+        ("a = Conv(x, w) i = Dropout(a) y = Relu(i)", 0),
+        ("a = Conv(x, w) i = Dropout(a, half, no) y = Relu(i)", 0),
+        ("a = Conv(x, w) i, m = Dropout(a) y = Relu(i)", 0),
+        ("a = Conv(x, w) i, m = Dropout(a) c = Cast<to=1>(m) y = Mul(i, c)", 1),
+        ("a = Conv(x, w) n = Not(yes) i = Dropout(a, half, n) y = Relu(i)", 1),
+    ],
+)
+def test_dropout_goes_where_nothing_drops_out(nodes: str, left: int) -> None:
+    constants: dict[str, Array] = {}
+    if "half" in nodes:
+        constants = {"half": np.float32(0.5), "no": np.array(False)}
+    graph = f"g (float[2,4,5,5] x, bool yes) => (float[A,B,C,D] y) {{ {nodes} }}"
+    before = build(graph, **W, **constants)
+    after = prepare(before)
+    assert operators(after).count("Dropout") == left
+    assert_same_function(before, after, x=X, yes=np.array(True))
 
 
 def test_an_identity_in_a_body_stays_there() -> None:

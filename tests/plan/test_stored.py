@@ -33,6 +33,21 @@ def test_a_large_matrix_is_multiplied_packed(scheme: str, tmp_path: Path) -> Non
     assert operators(as_run(made.data, tmp_path)) == ["MatMulNBits"]
 
 
+@pytest.mark.parametrize("scheme", ["w8", "w4b32"])
+@pytest.mark.parametrize("other", ["w", "same", "opposite"])
+def test_a_large_matrix_is_not_dequantized_on_every_run(
+    scheme: str, other: str, tmp_path: Path
+) -> None:
+    # The runtime packs none whose codes or scales another product reads.
+    graph = "g (float[N,512] x) => (float[N,512] y) {{ a = MatMul(x, w) y = MatMul(a, {}) }}"
+    w = weight(512, 512)
+    constants = {"w": w, "same": w.copy(), "opposite": -w}
+    used = {name: constants[name] for name in {"w", other}}
+    made = written(save(tmp_path / "m.onnx", graph.format(other), **used), scheme)
+    kernel = "MatMul" if other == "w" else "MatMulNBits"
+    assert operators(as_run(made.data, tmp_path)) == [kernel] * 2
+
+
 @pytest.mark.parametrize("scheme", ["w8", "w4b32", "w4b128", "w3ub16"])
 @pytest.mark.parametrize("rows", [64, 80])  # blocks of 32 do not divide 80
 def test_a_small_matrix_is_unpacked_at_load(scheme: str, rows: int, tmp_path: Path) -> None:
