@@ -102,7 +102,10 @@ def running(path: Path) -> Running:
             integer[node.op_type] += 1
         else:
             floating[node.op_type] += 1
-        if moves or node.op_type == "QuantizeLinear" or node.op_type.startswith(("QLin", "QGem")):
+        # Without a scale for its result QGemm gives floats.
+        product = node.op_type == "QGemm" and len(node.inputs) > 7 and node.inputs[7] is not None
+        given = node.op_type == "QuantizeLinear" or node.op_type.startswith("QLinear")
+        if moves or product or given:
             codes.update(node.outputs)
     return Running(
         dict(integer.most_common()), dict(floating.most_common()), dict(conversions.most_common())

@@ -134,7 +134,9 @@ def raise_opset(model: ir.Model, wanted: int) -> ir.Model:
         return model
     old, model = opset(model), model.clone()
     converter_faults.before(model, old)
-    # The converter follows only tensors that it knows as inputs where the file has IR 3.
+    # In IR 3 the converter takes every initializer for an input, and fails where one is not.
+    unlisted = set(model.graph.initializers) - {value.name for value in model.graph.inputs}
+    model.ir_version = max(model.ir_version, 4) if unlisted else model.ir_version
     try:
         raised = onnx.version_converter.convert_version(_proto(model), wanted)
     except Exception as error:

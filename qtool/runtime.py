@@ -261,8 +261,8 @@ _LACKING = re.compile(
     r"|Type 'tensor\((?:bfloat16|double)\)' of .* operator \((\w+)\)"
 )
 _FEW_KERNELS = (
-    "there are few for bfloat16 and double: export the model in float32 or float16, since it must "
-    "run to be measured and compared with"
+    "there are few for bfloat16, double and opsets below 7: export the model in float32 or "
+    "float16, with a newer opset, since it must run to be measured and compared with"
 )
 # `Fatal error: ai.onnx.contrib:NegPos(-1) is not a registered function/op`
 _UNKNOWN = re.compile(r"Fatal error: (.*):([^:]*)\(-?\d+\) is not a registered function/op")

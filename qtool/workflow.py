@@ -107,7 +107,7 @@ def open_job(
     names.give(model)
     require_matches(recipe, names, model)
     sites = find_sites(model, recipe, target)
-    notes = (*_notes(loaded, kind, real), *idle(model, recipe, names, sites))
+    notes = (*_notes(loaded, kind, real), *idle(model, recipe, target, names, sites))
     return Job(path, recipe, target, original, model, sites, notes, threads, real)
 
 

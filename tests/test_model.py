@@ -209,3 +209,25 @@ def test_an_axis_without_a_name_gets_none(opset: int, tmp_path: Path) -> None:
     assert wanted.outputs[0].shape == (None,)
     assert models.signature(models.infer_shapes(model)) == wanted
     assert models.signature(models.raise_opset(model, 22)) == wanted
+
+
+@pytest.mark.parametrize("listed", [0, 1, 2])
+def test_ir_3_with_weights_that_are_no_inputs(listed: int, tmp_path: Path) -> None:
+    # onnx's checker wants them to be, the runtime does not
+    made = proto(
+        "g (float[N,8] x) => (float[N,8] y) { a = MatMul(x, w) r = Relu(a) y = MatMul(r, v) }",
+        opset=9, w=weight(8, 8), v=weight(8, 8, seed=2),
+    )  # fmt: skip
+    made.ir_version = 3
+    for tensor in made.graph.initializer[:listed]:
+        made.graph.input.append(
+            onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        )
+    path = tmp_path / "m.onnx"
+    path.write_bytes(made.SerializeToString())
+    x = normal(3, 8)
+    expected = Session(path).run({"x": x})["y"]
+    after = prepare(models.load(path))
+    models.stamp(after)
+    found = Session(models.serialize(after)).run({"x": x})["y"]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

@@ -12,19 +12,32 @@ HEAD = """# Operators
 
 Written from `qtool/ops.py` and `qtool/targets/cpu.toml` by `python -m tests.test_operators_page`.
 
-An operator without a row is left as it is. One with a row and no integer kernel stays float too,
-and no Q/DQ is put around it; its weights can still be stored as integers. One with a kernel becomes
-integers where that pays: between others that do. `--placement all` takes every kernel there is.
+`inputs` and `weights` are positions, counted from 0: inputs are what is quantized as activations,
+weights what has scales of its own where it is constant. What `shares` has one scale for what goes
+in and what comes out. `static` is what `--target cpu` makes of the operator with data:
+
+- **integers**: an integer kernel, from codes to codes
+- **integers, or to float**: the same, and it can end in float where nothing behind wants codes
+- **on codes**: values are moved as they are, under one scale; places are looked for in codes
+- **float**: no integer kernel; it stays as it is, and no Q/DQ is put around it
+
+A kernel is taken where it pays: between others, or where weights are multiplied. `--placement all`
+takes every one. Some nodes stay float all the same, with the reason that `qtool inspect` names: a
+Softmax at the end, whose 8 bits would be coarse; a Resize that interpolates; a computed bias.
+
+`weights alone` is how weights are stored without data, or where there is no kernel. `--mode
+dynamic` multiplies Gemm and MatMul in integers. Operators that are not here (Shape, Cast,
+comparisons, those of other domains) are left as they are. If, Loop and Scan: what is in their
+bodies counts for itself. Identity, and Dropout out of training, are taken out.
 """
 COLUMNS = (
-    "operator", "quantized inputs", "weights, a scale for each", "one scale for input and output",
-    "cpu, static", "cpu, weights alone",
+    "operator", "inputs", "weights: a scale for each", "shares", "static", "weights alone",
 )  # fmt: skip
 KERNELS = {
-    "closed": "integers in and out",
-    "open": "integers in, float or integers out",
-    "moves": "integers as they are",
-    "reads": "integers in",
+    "closed": "integers",
+    "open": "integers, or to float",
+    "moves": "on codes",
+    "reads": "on codes",
 }
 STORED = {
     "fused": "packed (MatMulNBits), or unpacked at load",

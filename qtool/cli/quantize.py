@@ -68,7 +68,7 @@ def quantize(
         bool, typer.Option("--allow-empty", help="Write also where nothing is quantized.")
     ] = False,
     allow_larger: Annotated[
-        bool, typer.Option("--allow-larger", help="Write also what is larger.")
+        bool, typer.Option("--allow-larger", help="Write also what is larger by 100 kB or more.")
     ] = False,
     force: o.Force = False,
     quiet: o.Quiet = False,

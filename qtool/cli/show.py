@@ -69,7 +69,7 @@ def advice(text: str) -> None:
 
 def calibrated(made: Calibration, path: Path) -> None:
     """The calibration file that was written."""
-    tensors = f"{len(made.histograms)} tensor{'' if len(made.histograms) == 1 else 's'}"
+    tensors = _many(len(made.histograms), "tensor")
     what = f"{tensors}, {made.samples} samples, {size(path.stat().st_size)}"
     out.print(printable(f"Wrote {path} ({what})", lines=False), markup=False)
 
@@ -77,7 +77,12 @@ def calibrated(made: Calibration, path: Path) -> None:
 def summary(plan: Plan, job: Job, *, verbose: bool = False) -> None:
     """How much became integers, and what stays float and why, grouped by reason."""
     counted = Counter(plan.schemes.values())
-    _say(f"quantized {len(plan.schemes)} layers: {_counts(counted)}")
+    _say(f"quantized {_many(len(plan.schemes), 'layer')}: {_counts(counted)}")
+    if plan.activations:
+        others = [n for n in job.model.graph.all_nodes() if n.name not in plan.schemes]
+        between = Counter(n.op_type for n in others if n.name not in plan.skipped)
+        if between:
+            _say(f"  {between.total():4} between them in integers too: {_counts(between)}")
     for encoding, count in Counter(_stored(plan).values()).items():
         _say(f"  {count:4} {_STORED[encoding]}")
     for reason, operators in _by_reason(plan.notes, job):
@@ -88,7 +93,7 @@ def summary(plan: Plan, job: Job, *, verbose: bool = False) -> None:
     dynamic = any(weight.form == "dynamic" for weight in plan.weights.values())
     if not plan.skipped or not (plan.activations or computing or dynamic or verbose):
         return  # weights only: whatever has no weights was never meant
-    _say(f"left in float: {len(plan.skipped)} nodes")
+    _say(f"left in float: {_many(len(plan.skipped), 'node')}")
     for reason, operators in _by_reason(plan.skipped, job):
         _say(f"  {operators.total():4} {reason}: {_counts(operators)}")
     if verbose:
@@ -156,6 +161,8 @@ def written(path: Path, done: Written, console: Console) -> None:
 def _input_type(found: Plan, job: Job, node: str) -> str:
     if any(w.form == "dynamic" for (name, _), w in found.weights.items() if name == node):
         return "uint8, on every run"
+    if any(w.form == "stored" for (name, _), w in found.weights.items() if name == node):
+        return "float"
     reads = next((n.inputs[0] for n in job.model.graph.all_nodes() if n.name == node), None)
     tensor = found.activations.get((reads.name or "") if reads is not None else "")
     return str(tensor.params.type) if tensor else "float"
@@ -172,6 +179,10 @@ def _by_reason(skipped: Mapping[str, str], job: Job) -> list[tuple[str, Counter[
 
 def _counts(counted: Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counted.most_common()) or "none"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _say(text: str) -> None:

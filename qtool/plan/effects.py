@@ -32,8 +32,7 @@ def effects(model: ir.Model, recipe: Recipe, target: Target, sites: Sites) -> li
     """One for each pattern, in their order; `sites` are those of the recipe as it is."""
     found, now = [], _outcomes(model, recipe, sites)
     for index, (rule, here) in enumerate(zip(recipe.rules, _matched(model, recipe), strict=True)):
-        rules = recipe.rules[:index] + recipe.rules[index + 1 :]
-        without = recipe.model_copy(update={"rules": rules})
+        without = _without(recipe, index)
         then = _outcomes(model, without, find_sites(model, without, target))
         changed = sum(now[name] != then[name] for name in here)
         scheme = rule.scheme if rule.scheme == "float" else str(parse_scheme(rule.scheme))
@@ -53,8 +52,10 @@ def require_matches(recipe: Recipe, names: Names, model: ir.Model) -> None:
             raise unmatched(rule.match, known, len(names.nodes))
 
 
-def idle(model: ir.Model, recipe: Recipe, names: Names, sites: Sites) -> Iterator[str]:
-    """A sentence for each pattern that does nothing, and why. Cases in order:
+def idle(
+    model: ir.Model, recipe: Recipe, target: Target, names: Names, sites: Sites
+) -> Iterator[str]:
+    """A sentence for each pattern that does nothing, or not what it says, and why. Cases in order:
 
     1. what it means in the file is not there any more
     2. other patterns come after it
@@ -64,7 +65,7 @@ def idle(model: ir.Model, recipe: Recipe, names: Names, sites: Sites) -> Iterato
     decides = {name: index for index, here in enumerate(every) for name in here}  # the last one
     for index, (rule, here) in enumerate(zip(recipe.rules, every, strict=True)):
         left = [name for name in here if decides[name] == index]
-        why = ""
+        what, why = "has no effect", ""
         if not here:  # 1
             gone = [name for name, node in names.nodes.items() if matches(rule.match, node)]
             more = f", and so on with {len(gone) - 1} more" if len(gone) > 1 else ""
@@ -74,8 +75,15 @@ def idle(model: ir.Model, recipe: Recipe, names: Names, sites: Sites) -> Iterato
         elif rule.scheme != "float" and all(name in sites.skipped for name in left):  # 3
             reasons = Counter(sites.skipped[name] for name in left)
             why = "; ".join(reason for reason, _ in reasons.most_common(3))
+            then = find_sites(model, _without(recipe, index), target)
+            if any(name not in then.skipped for name in left):
+                what = "keeps what it means in float"
         if why:
-            yield f"pattern {rule.match!r} has no effect: {why}"
+            yield f"pattern {rule.match!r} {what}: {why}"
+
+
+def _without(recipe: Recipe, index: int) -> Recipe:
+    return recipe.model_copy(update={"rules": recipe.rules[:index] + recipe.rules[index + 1 :]})
 
 
 def _matched(model: ir.Model, recipe: Recipe) -> list[list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from qtool.bodies import has_known_bodies
 from qtool.numeric.scheme import Half, Scheme, Wish
 from qtool.ops import OPS, OpSpec, constant, data_inputs, weights_of
 from qtool.plan.float_types import FLOATS
@@ -13,6 +14,7 @@ from qtool.recipe import Recipe
 from qtool.target import Target
 
 NO_ROW = "its operator is left as it is"
+BODIES = "what is in its bodies counts for itself"
 
 
 def wish_of(node: ir.Node, recipe: Recipe, target: Target) -> Wish | str:
@@ -22,7 +24,7 @@ def wish_of(node: ir.Node, recipe: Recipe, target: Target) -> Wish | str:
     if isinstance(wish, Half):
         return wish
     if spec is None:
-        return NO_ROW
+        return BODIES if has_known_bodies(node) else NO_ROW
     return wish if isinstance(wish, str) else _reason(node, spec, wish, recipe, target) or wish
 
 

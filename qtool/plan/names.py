@@ -13,11 +13,12 @@ from __future__ import annotations
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
+from qtool.bodies import bodies_of
 from qtool.errors import ModelError
 from qtool.passes.edit import fresh
 from qtool.passes.name_nodes import NameNodes
 from qtool.patterns import Meant
-from qtool.plan.meant import KEY, each, named
+from qtool.plan.meant import KEY, each, meant, named
 
 _CALL = "qtool.call"  # the function call that a node was part of: its name and its operator
 
@@ -49,13 +50,20 @@ class Names:
         self._left: set[str] = set()
 
     def give(self, model: ir.Model) -> None:
-        """Tell the nodes of the prepared model by what they are meant."""
+        """Tell the nodes of the prepared model by what they are meant.
+
+        What means an If, Loop or Scan means all that is in its bodies.
+        """
         for node, own in each(model, {}):
             origin = self._origin(node)
             if origin:
                 self._left.add(origin)
                 own |= self.nodes[origin]
             node.meta[KEY] = own
+        for node in model.graph.all_nodes():  # the outer ones come first
+            for body in bodies_of(node):
+                for inner in body.all_nodes():
+                    inner.meta[KEY] = meant(inner) | meant(node)
 
     def became(self, name: str) -> str:
         """What has become of a node of the file that was not left to be given its names."""

@@ -214,3 +214,25 @@ def test_bodies_count_as_nodes_too(tmp_path: Path) -> None:
         job = opened(path, exclude=[pattern])
         [found] = effects(job.model, job.recipe, job.target, job.sites)
         assert found.nodes == count, pattern
+
+
+def test_what_means_a_loop_means_all_within(tmp_path: Path) -> None:
+    graph = """g (float[4,8] x, int64 n) => (float[4,8] y) {
+        a = MatMul(x, w) z = Loop(n, , a) <body = b (int64 i, bool c, float[4,8] s)
+            => (bool d, float[4,8] r) { d = Identity(c) m = MatMul(s, v) r = Relu(m) }>
+        y = MatMul(z, u) }"""
+    weights = {"w": weight(8, 8), "v": weight(8, 8, seed=2), "u": weight(8, 8, seed=3)}
+    path = save(tmp_path / "m.onnx", graph, **weights)
+    for pattern in ("op:Loop", "z"):
+        found = opened(path, exclude=[pattern]).sites
+        assert len([site for site in found.weights if site.form == "static"]) == 2
+        assert found.skipped["m"] == "kept in float as asked"
+    assert len(opened(path).sites.weights) == 3
+
+
+def test_a_pattern_that_keeps_integers_away_says_so(tmp_path: Path) -> None:
+    graph = """g (float[N,4,6,6] x) => (float[N,4,6,6] y) {
+        a = Conv(x, w) p = MaxPool<kernel_shape=[1,1]>(a) y = Conv(p, v) }"""
+    path = save(tmp_path / "m.onnx", graph, w=weight(4, 4, 1, 1), v=weight(4, 4, 1, 1, seed=2))
+    job = opened(path, tensor=["op:MaxPool=w4"])
+    assert job.notes == ("pattern 'op:MaxPool' keeps what it means in float: it has no weights",)
