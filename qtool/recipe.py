@@ -163,7 +163,7 @@ def load_recipe(path: Path) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        known = [*Recipe.model_fields, *Rule.model_fields]
+        known = [*(Rule if first["loc"][0] == "rules" else Recipe).model_fields]
         raise UsageError(
             f"{path}: {key}: {first['msg'].lower()}",
             f"known keys: {', '.join(known)}",

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from qtool.recipe import load_recipe
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # In this order, in one folder: a page of docs may go on from what README has made.
@@ -57,3 +59,12 @@ def test_the_first_line_quantizes_and_both_lines_are_single_commands() -> None:
     arguments = lines[0].split("qtool ", 1)[1]
     assert arguments.startswith("quantize sample_models/")
     assert lines[1].endswith("pytest")
+
+
+def test_what_is_shown_as_a_recipe_is_one(tmp_path: Path) -> None:
+    shown = [b for b in re.findall(r"```toml\n(.*?)\n```", README, flags=re.S) if "[[rules]]" in b]
+    assert shown
+    for number, text in enumerate(shown):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(text, encoding="utf-8")
+        assert load_recipe(path).rules
