@@ -37,6 +37,7 @@ def test_many_samples_take_no_more_memory_than_few(counts: tuple[int, int], tmp_
     assert many - few < 20
 
 
+@pytest.mark.slow
 def test_large_tensors_are_not_held(tmp_path: Path) -> None:
     """Thirty tensors of 16 MB each, of which a run of the model holds few at once."""
     nodes = " ".join(f"a{i + 1} = Conv(a{i}, w{i}) " for i in range(30))

@@ -101,6 +101,7 @@ def placed(seed: int, spread: float) -> Slowed:
     return lambda seconds, opened, run: float(seconds * factors[opened])
 
 
+@pytest.mark.slow
 def test_what_an_opening_does_is_no_difference() -> None:
     """However exactly each is timed: equal models that lie differently are equal."""
     wrong = 0
@@ -214,6 +215,7 @@ def test_garbage_is_not_collected_meanwhile_but_is_afterwards() -> None:
     assert gc.isenabled()
 
 
+@pytest.mark.slow
 def test_two_real_models(build: Callable[..., Any], feed: Callable[..., Any]) -> None:
     small = "m (float[N,64] x) => (float[N,64] y) { y = Relu(x) }"
     chain = "\n".join(f"x{i + 1} = Erf(x{i})" for i in range(60))

@@ -19,6 +19,10 @@ from qtool.target import load_target
 
 SAMPLES = Path(__file__).parents[2] / "sample_models"
 NAMES = sorted(path.parent.name for path in SAMPLES.glob("*/model.onnx"))
+_SLOW = {"digits_cnn", "digits_detector", "digits_mobile", "text_gru", "text_lstm",
+         "text_transformer"}  # fmt: skip
+SMALL: list[Any] = [name for name in NAMES if name not in _SLOW]
+LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in NAMES if name in _SLOW]
 
 
 def made(name: str, folder: Path) -> Path:
@@ -39,7 +43,7 @@ def classes(value: Any) -> Any:
     return value
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SMALL + LARGE)
 def test_scores_are_scikit_learns(name: str, tmp_path: Path) -> None:
     reference, candidate = SAMPLES / name / "model.onnx", made(name, tmp_path)
     session = Session(reference)

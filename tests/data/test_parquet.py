@@ -167,6 +167,7 @@ def test_texts_that_unpack_to_more_than_is_claimed(
     refused(tmp_path, model(x=("N",), dtype="str"), "set.parquet[0]", "limit of 1,000,000")
 
 
+@pytest.mark.slow
 def test_every_cut_and_every_flipped_byte(tmp_path: Path) -> None:
     texts = ["b", "a", "b"]
     path = save(tmp_path, rows=2, x=[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], y=texts)
