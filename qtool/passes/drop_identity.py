@@ -9,7 +9,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from qtool.ops import constant
-from qtool.passes.edit import array, bypass
+from qtool.passes.edit import array, bypass, can_stand_for
 
 
 class DropIdentity(ir.passes.InPlacePass):
@@ -23,9 +23,7 @@ class DropIdentity(ir.passes.InPlacePass):
             source, result = node.inputs[0], node.outputs[0]
             if source is None:
                 continue
-            named = source.producer() is None or source.is_graph_output()
-            outside = source.graph is not node.graph
-            if not (result.is_graph_output() and (named or outside)):
+            if can_stand_for(source, result):
                 bypass(node)
                 changed = True
         return ir.passes.PassResult(model, modified=changed)

@@ -72,6 +72,26 @@ def add_initializer(graph: ir.Graph, name: str, tensor: Any) -> ir.Value:
     return value
 
 
+class Around:
+    """New nodes and constants of a pass, named after the node that they stand in front of."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self._taken = names(graph)
+
+    def constant(self, node: ir.Node, values: NDArray[Any]) -> ir.Value:
+        """An initializer in the node's graph."""
+        assert isinstance(node.graph, ir.Graph)
+        return add_initializer(node.graph, fresh(f"{node.name}_constant", self._taken), values)
+
+    def before(self, node: ir.Node, operator: str, inputs: list[ir.Value | None]) -> ir.Node:
+        """A node of one output, right in front of `node`."""
+        made = ir.node(operator, inputs, name=fresh(f"{node.name}_{operator}", self._taken))
+        made.outputs[0].name = fresh(f"{node.name}_part", self._taken)
+        assert node.graph is not None
+        node.graph.insert_before(node, made)
+        return made
+
+
 def set_constant(node: ir.Node, position: int, values: NDArray[Any], name: str) -> None:
     """Give input `position` of `node` new constant values, leaving other readers of the old alone.
 
@@ -94,6 +114,15 @@ def only_reader(value: ir.Value) -> ir.Node | None:
     """The one node that reads the value, or None if there are more or it is a graph output."""
     uses = tuple(value.uses())
     return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
+
+
+def can_stand_for(source: ir.Value, result: ir.Value) -> bool:
+    """Whether `source` may take the place of what a node gives. An output of a graph must be made
+    there, and of two names that are promised both must stay."""
+    if not result.is_graph_output():
+        return True
+    named = source.producer() is None or source.is_graph_output()
+    return not named and source.graph is result.graph
 
 
 def bypass(node: ir.Node) -> None:

@@ -69,7 +69,7 @@ def _bias(node: ir.Node, added: NDArray[Any]) -> NDArray[Any] | None:
             return None
     elif OPS[node.op_type].bias is None or not OPS[node.op_type].holds(node):
         return None
-    channels = _channels(node, array(weight))
+    channels = output_channels(node, array(weight))
     if node.op_type in ("MatMul", "Gemm"):
         fits = added.shape in ((channels,), (1, channels))
     else:
@@ -82,7 +82,8 @@ def _sum(old: NDArray[Any], added: NDArray[Any]) -> NDArray[Any] | None:
     return rounded(old.astype(np.float64) + added.astype(np.float64), added.dtype)
 
 
-def _channels(node: ir.Node, weight: NDArray[Any]) -> int:
+def output_channels(node: ir.Node, weight: NDArray[Any]) -> int:
+    """How many channels a linear operator of that weight gives."""
     spec = OPS[node.op_type]
     assert spec.channel is not None
     groups = attribute(node, "group", 1) if node.op_type == "ConvTranspose" else 1

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from qtool.ops import OPS, attribute, constant, weight_of
 from qtool.passes.edit import array, bypass, is_float, only_reader, rounded, set_constant
 from qtool.passes.fold_batchnorm import scale_along
+from qtool.passes.fold_bias import output_channels
 
 
 class FoldScale(ir.passes.InPlacePass):
@@ -75,8 +76,7 @@ def _factors(node: ir.Node, factor: np.ndarray) -> np.ndarray | None:
         if values.ndim != 2 or (factor.ndim > 1 and not known):
             return None
     convolves = node.op_type.startswith("Conv")
-    groups = attribute(node, "group", 1) if node.op_type == "ConvTranspose" else 1
-    channels = values.shape[spec.channel(node)] * groups
+    channels = output_channels(node, values)
     lined_up = (channels, *(1,) * (values.ndim - 2)) if convolves else (channels,)
     shape = (1,) * (len(lined_up) - factor.ndim) + factor.shape
     fits = shape[-len(lined_up) :] == lined_up and factor.size == channels

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from qtool.passes.edit import bypass
+from qtool.passes.edit import bypass, can_stand_for
 
 
 class FoldTranspose(ir.passes.InPlacePass):
@@ -20,10 +20,7 @@ class FoldTranspose(ir.passes.InPlacePass):
         changed = False
         for node in list(model.graph.all_nodes()):
             source = _undone(node)
-            if source is None:
-                continue
-            named = source.producer() is None or source.is_graph_output()
-            if node.outputs[0].is_graph_output() and (named or source.graph is not node.graph):
+            if source is None or not can_stand_for(source, node.outputs[0]):
                 continue
             node.replace_input_with(0, source)
             bypass(node)

@@ -11,14 +11,14 @@ import numpy as np
 import onnx_ir as ir
 
 from qtool.ops import attribute, constant, weight_of
-from qtool.passes.edit import array, fresh, is_float, names, rounded, set_constant
+from qtool.passes.edit import Around, array, is_float, rounded, set_constant
 
 
 class GemmPlain(ir.passes.InPlacePass):
     """Takes alpha, beta, transA and a bias that is no vector out of Gemm."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        changed, self.taken = False, names(model.graph)
+        changed, self.around = False, Around(model.graph)
         for node in list(model.graph.all_nodes()):
             if (node.domain, node.op_type) != ("", "Gemm") or weight_of(node) is None:
                 continue
@@ -48,12 +48,11 @@ class GemmPlain(ir.passes.InPlacePass):
             return False
         value = node.inputs[0]
         assert value is not None
-        made = self._made(node, "Transpose", [value])
+        made = self.around.before(node, "Transpose", [value])
         made.outputs[0].type = value.type
         if value.shape is not None:
             made.outputs[0].shape = ir.Shape(reversed(list(value.shape)))
         made.attributes["perm"] = ir.AttrInt64s("perm", [1, 0])
-        self._graph(node).insert_before(node, made)
         node.replace_input_with(0, made.outputs[0])
         del node.attributes["transA"]
         return True
@@ -66,11 +65,10 @@ class GemmPlain(ir.passes.InPlacePass):
         if constant(bias) is not None and array(bias).ndim == 1:
             return False
         # The Gemm is made anew and the old node adds, so that the result keeps its name.
-        made = self._made(node, "Gemm", [node.inputs[0], node.inputs[1]])
+        made = self.around.before(node, "Gemm", [node.inputs[0], node.inputs[1]])
         for each in node.attributes.values():
             made.attributes[each.name] = each
         made.outputs[0].type, made.outputs[0].shape = node.outputs[0].type, node.outputs[0].shape
-        self._graph(node).insert_before(node, made)
         node.attributes.clear()
         node.op_type = "Add"
         node.replace_input_with(0, made.outputs[0])
@@ -79,12 +77,3 @@ class GemmPlain(ir.passes.InPlacePass):
         # Names follow what is multiplied: patterns and plans speak of that.
         made.name, node.name = node.name, made.name
         return True
-
-    def _made(self, node: ir.Node, operator: str, inputs: list[ir.Value | None]) -> ir.Node:
-        made = ir.node(operator, inputs, name=fresh(f"{node.name}_{operator}", self.taken))
-        made.outputs[0].name = fresh(f"{node.name}_part", self.taken)
-        return made
-
-    def _graph(self, node: ir.Node) -> ir.Graph:
-        assert isinstance(node.graph, ir.Graph)
-        return node.graph

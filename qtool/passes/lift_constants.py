@@ -11,8 +11,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from qtool.errors import ModelError
-
-FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE}
+from qtool.plan.float_types import FLOATS
 
 
 class LiftConstants(ir.passes.InPlacePass):

@@ -20,7 +20,7 @@ import onnx_ir as ir
 
 from qtool import model as models
 from qtool.ops import attribute, constant, weight_of
-from qtool.passes.edit import add_initializer, array, fresh, is_float, names
+from qtool.passes.edit import Around, array, is_float
 
 # made by one of these, a tensor of rank 3 has channels and one spatial axis; else they may as well
 # be the words of a text
@@ -40,7 +40,7 @@ class Lower(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         self.opset = models.opset(model)
-        self.taken = names(model.graph)
+        self.around = Around(model.graph)
         changed = False
         for node in list(model.graph.all_nodes()):
             if node.domain == "" and node.op_type in _LAWS:
@@ -71,7 +71,7 @@ class Lower(ir.passes.InPlacePass):
         # In 16 bits the reciprocal is not the same function any more.
         if turned.dtype not in (np.float32, np.float64) or not np.isfinite(turned).all():
             return False
-        node.replace_input_with(1, self._constant(node, turned))
+        node.replace_input_with(1, self.around.constant(node, turned))
         node.op_type = operator
         return True
 
@@ -80,7 +80,7 @@ class Lower(ir.passes.InPlacePass):
         if not others or any(v is None or v.type is None for v in node.inputs):
             return False
         for value in others[:-1]:
-            made = self._before(node, "Add", [first, value])
+            made = self.around.before(node, "Add", [first, value]).outputs[0]
             made.type = node.outputs[0].type
             first = made
         node.resize_inputs(2)
@@ -110,13 +110,13 @@ class Lower(ir.passes.InPlacePass):
         node.attributes.clear()
         node.op_type = "GlobalAveragePool"
         if not kept:
-            pooled = self._before(node, "GlobalAveragePool", [value])
+            pooled = self.around.before(node, "GlobalAveragePool", [value]).outputs[0]
             pooled.type = value.type
             pooled.shape = ir.Shape([*value.shape[:2], *[1] * (rank - 2)])
             node.replace_input_with(0, pooled)
             node.op_type = "Squeeze"
             node.resize_inputs(2)
-            node.replace_input_with(1, self._constant(node, np.arange(2, rank)))
+            node.replace_input_with(1, self.around.constant(node, np.arange(2, rank)))
         return True
 
     def greatest(self, node: ir.Node) -> bool:
@@ -129,7 +129,7 @@ class Lower(ir.passes.InPlacePass):
             node.attributes["axes"] = ir.AttrInt64s("axes", axes.tolist())
         else:
             node.resize_inputs(2)
-            node.replace_input_with(1, self._constant(node, axes))
+            node.replace_input_with(1, self.around.constant(node, axes))
         return True
 
     def multiply(self, node: ir.Node) -> bool:
@@ -144,18 +144,6 @@ class Lower(ir.passes.InPlacePass):
             return False
         node.op_type = "Gemm"
         return True
-
-    def _constant(self, node: ir.Node, values: np.ndarray) -> ir.Value:
-        graph = node.graph
-        assert isinstance(graph, ir.Graph)
-        return add_initializer(graph, fresh(f"{node.name}_constant", self.taken), values)
-
-    def _before(self, node: ir.Node, operator: str, inputs: list[ir.Value | None]) -> ir.Value:
-        made = ir.node(operator, inputs, name=fresh(f"{node.name}_{operator}", self.taken))
-        made.outputs[0].name = fresh(f"{node.name}_part", self.taken)
-        assert node.graph is not None
-        node.graph.insert_before(node, made)
-        return made.outputs[0]
 
 
 def _is_rounded(value: ir.Value) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qtool.ops import constant
-from qtool.passes.edit import add_initializer, array, fresh, names
+from qtool.passes.edit import Around, array
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class LowerEinsum(ir.passes.InPlacePass):
     """Einsum of two tensors  =>  Transpose, Reshape, MatMul."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        changed, self.taken = False, names(model.graph)
+        changed, self.around = False, Around(model.graph)
         for node in list(model.graph.all_nodes()):
             if (node.domain, node.op_type) == ("", "Einsum"):
                 product = _product(node)
@@ -59,17 +59,19 @@ class LowerEinsum(ir.passes.InPlacePass):
             sizes = values.shape[len(p.batch + p.summed) :]
             lead = values.shape[: len(p.batch)]
             inner = int(np.prod(values.shape[len(p.batch) : len(p.batch + p.summed)]))
-            y = self._constant(np.ascontiguousarray(values.reshape(*lead, inner, -1)))
+            y = self.around.constant(
+                self.node, np.ascontiguousarray(values.reshape(*lead, inner, -1))
+            )
         else:
             y = self._transpose(y, p.y, p.batch + p.summed + p.columns)
         joined = [0] * len(rows) + list(sizes)
         if len(p.columns) == 1 and made == p.out:
             _become(node, "MatMul", x, y)
             return
-        value = self._before("MatMul", [x, y])
+        value = self.around.before(self.node, "MatMul", [x, y]).outputs[0]
         value.type = node.outputs[0].type
         if made == p.out:
-            _become(node, "Reshape", value, self._constant(np.array(joined)))
+            _become(node, "Reshape", value, self.around.constant(self.node, np.array(joined)))
             return
         if len(p.columns) > 1:
             value = self._reshape(value, joined)
@@ -80,30 +82,17 @@ class LowerEinsum(ir.passes.InPlacePass):
     def _transpose(self, value: ir.Value, labels: str, wanted: str) -> ir.Value:
         if labels == wanted:
             return value
-        made = self._before("Transpose", [value])
-        node = made.producer()
-        assert node is not None
+        node = self.around.before(self.node, "Transpose", [value])
         node.attributes["perm"] = ir.AttrInt64s("perm", [labels.index(c) for c in wanted])
-        made.type = value.type
-        return made
+        node.outputs[0].type = value.type
+        return node.outputs[0]
 
     def _reshape(self, value: ir.Value, shape: list[int]) -> ir.Value:
-        made = self._before("Reshape", [value, self._constant(np.array(shape))])
+        made = self.around.before(
+            self.node, "Reshape", [value, self.around.constant(self.node, np.array(shape))]
+        ).outputs[0]
         made.type = value.type
         return made
-
-    def _constant(self, values: np.ndarray) -> ir.Value:
-        graph = self.node.graph
-        assert isinstance(graph, ir.Graph)
-        return add_initializer(graph, fresh(f"{self.node.name}_constant", self.taken), values)
-
-    def _before(self, operator: str, inputs: list[ir.Value]) -> ir.Value:
-        name = fresh(f"{self.node.name}_{operator}", self.taken)
-        made = ir.node(operator, inputs, name=name)
-        made.outputs[0].name = fresh(f"{self.node.name}_part", self.taken)
-        assert self.node.graph is not None
-        self.node.graph.insert_before(self.node, made)
-        return made.outputs[0]
 
 
 def _become(node: ir.Node, operator: str, *inputs: ir.Value) -> None:

@@ -16,8 +16,6 @@ from qtool.typed import infer
 
 LEAST_OPSET = 13  # ReduceSum takes axes as an input, DequantizeLinear knows channels
 
-FLOATS = {ir.DataType[name] for name in ("FLOAT16", "BFLOAT16", "FLOAT", "DOUBLE")}
-
 
 def in_one_form(reference: ir.Model, candidate: ir.Model) -> tuple[ir.Model, ir.Model]:
     """Both at the higher opset of the two, without functions, constants as initializers, typed.

@@ -15,9 +15,10 @@ from itertools import takewhile
 import onnx_ir as ir
 
 from qtool.compare.layers.codes import Codes, codes_of, is_step, moves, same
-from qtool.compare.layers.form import FLOATS, constants, reads
+from qtool.compare.layers.form import constants, reads
 from qtool.compare.layers.place import Matching, Member, Place
 from qtool.ops import OPS
+from qtool.plan.float_types import FLOATS
 
 Refused = Collection[tuple[str, str]]
 

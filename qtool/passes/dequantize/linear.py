@@ -145,19 +145,20 @@ def _rank(value: ir.Value, make: Maker) -> int:
 
 
 def _to_first(node: ir.Node, make: Maker, real: ir.Value) -> ir.Value:
-    if not attribute(node, "channels_last", 0):
-        return real
-    source = node.inputs[0]
-    assert source is not None
-    return _permute(make, real, first=True, rank=_rank(source, make))
+    return _moved(node, make, real, first=True)
 
 
 def _to_last(node: ir.Node, make: Maker, real: ir.Value) -> ir.Value:
+    return _moved(node, make, real, first=False)
+
+
+def _moved(node: ir.Node, make: Maker, real: ir.Value, *, first: bool) -> ir.Value:
+    """What the node reads or gives with its channels moved, where they lie last."""
     if not attribute(node, "channels_last", 0):
         return real
     source = node.inputs[0]
     assert source is not None
-    return _permute(make, real, first=False, rank=_rank(source, make))
+    return _permute(make, real, first=first, rank=_rank(source, make))
 
 
 def _permute(make: Maker, value: ir.Value, *, first: bool, rank: int) -> ir.Value:
