@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import onnx_ir as ir
@@ -15,16 +16,22 @@ SMALL = 16 << 20  # bytes of weights that may well be copied three times
 
 
 def open_model(
-    model: ir.Model, *, threads: int = 0, eager: bool = False, layouts: bool = True
+    model: ir.Model,
+    *,
+    threads: int = 0,
+    eager: bool = False,
+    layouts: bool = True,
+    optimize: bool = True,
 ) -> Session:
     """A session of the model. A large one goes through a file, which is gone again then.
 
     Raises:
         MachineError: there is no room for that file.
     """
+    open_ = partial(Session, threads=threads, eager=eager, layouts=layouts, optimize=optimize)
     weights = (v.const_value for v in model.graph.initializers.values())
     if sum(tensor.nbytes for tensor in weights if tensor is not None) < SMALL:
-        return Session(models.serialize(model), threads=threads, eager=eager, layouts=layouts)
+        return open_(models.serialize(model))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         try:
@@ -35,4 +42,4 @@ def open_model(
                 str(error),
                 "free some space there, raise the limit on file sizes, or set TMPDIR",
             ) from error
-        return Session(path, threads=threads, eager=eager, layouts=layouts)
+        return open_(path)

@@ -250,10 +250,8 @@ def _spec(value: ir.Value, types: Types) -> TensorSpec:
         return TensorSpec(name, name_of(ir.serde.serialize_type(value.type)), None)
     else:
         dtype = name_of_dtype(value.type.dtype)
-    if value.shape is None:
-        return TensorSpec(name, dtype, None)
-    dims = tuple(d if isinstance(d, int) else d.value for d in value.shape)
-    return TensorSpec(name, dtype, dims)
+    dims = [d if isinstance(d, int) else d.value for d in value.shape or ()]
+    return TensorSpec(name, dtype, None if value.shape is None else tuple(dims))
 
 
 def _proto(model: ir.Model) -> onnx.ModelProto:
@@ -268,6 +266,10 @@ def _proto(model: ir.Model) -> onnx.ModelProto:
             "the model holds what an ONNX file cannot hold", _root(error)[:300]
         ) from error
     put_back(proto, remembered(model))
+    told = {tensor.name for tensor in proto.graph.initializer}  # their types, with their values
+    kept = [value for value in proto.graph.value_info if value.name not in told]
+    del proto.graph.value_info[:]
+    proto.graph.value_info.extend(kept)
     return proto
 
 

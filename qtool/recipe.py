@@ -1,6 +1,7 @@
 """Recipes: what the user wants, as TOML. Command line over recipe over defaults.
 
 scheme = "w8a8"
+preset = "accurate"      # what else it sets stands in its file: qtool presets
 method = "mse"
 
 [[rules]]                # the last rule that matches a node wins
@@ -14,11 +15,13 @@ import json
 import re
 import tomllib
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from qtool.algorithms import check_algorithms, of_stage
 from qtool.data.declaration import Declaration
 from qtool.errors import UsageError, did_you_mean
 from qtool.numeric.ranges import METHODS
@@ -44,7 +47,7 @@ class Recipe(BaseModel):
     placement: Literal["paying", "all"] = "paying"
     keep_io_types: bool = True
     method: str = "mse"
-    transforms: tuple[str, ...] = ("equalize",)
+    algorithms: tuple[str, ...] = ("equalize", "masks", "bias")
     rules: tuple[Rule, ...] = ()
     samples: int = Field(default=256, ge=1)
     seed: int = 0
@@ -80,6 +83,10 @@ class Recipe(BaseModel):
             update={"scheme": cut(self.scheme), "rules": rules, "mode": "static"}
         )
 
+    def measured_before(self) -> Recipe:
+        """The same recipe without what has its turn after ranges are measured."""
+        return self.model_copy(update={"algorithms": of_stage(self.algorithms, "transform")})
+
     def scheme_in_full(self) -> str:
         """The scheme with every default written out, `w8sca8u`."""
         return self.scheme if self.scheme == "float" else str(parse_scheme(self.scheme))
@@ -102,6 +109,7 @@ class Recipe(BaseModel):
                 f"known: {', '.join(METHODS)}",
                 did_you_mean(self.method, METHODS),
             )
+        check_algorithms(self.algorithms)
         for rule in self.rules:
             check_pattern(rule.match)
         schemes = [parse_scheme(text) for text in self.schemes()]
@@ -146,8 +154,31 @@ class Recipe(BaseModel):
         return "\n".join(lines) + "\n"
 
 
-def load_recipe(path: Path) -> Recipe:
-    """Read a recipe.
+def presets() -> dict[str, dict[str, Any]]:
+    """The recipes that come along, by name, from the fastest to the most accurate."""
+    files = resources.files("qtool.presets")
+    names = ("fast", "balanced", "accurate")
+    return {name: tomllib.loads(files.joinpath(f"{name}.toml").read_text()) for name in names}
+
+
+def preset(name: str) -> dict[str, Any]:
+    """What the preset of that name sets.
+
+    Raises:
+        UsageError: there is none.
+    """
+    known = presets()
+    if name not in known:
+        raise UsageError(
+            f"preset {name!r} is not known",
+            f"known: {', '.join(known)}",
+            did_you_mean(name, known),
+        )
+    return known[name]
+
+
+def load_recipe(path: Path, base: dict[str, Any] | None = None) -> Recipe:
+    """Read a recipe, over a preset's values or those of the preset that it names.
 
     Raises:
         UsageError: not TOML, an unknown key, a value of the wrong kind.
@@ -158,12 +189,16 @@ def load_recipe(path: Path) -> Recipe:
         raise UsageError(f"cannot read the recipe {path}", str(error)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not TOML", str(error)) from error
+    named = table.pop("preset", None)
+    if base is None and named is not None:
+        base = preset(str(named))
     try:
-        recipe = Recipe.model_validate(table).checked()
+        recipe = Recipe.model_validate({**(base or {}), **table}).checked()
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        known = [*(Rule if first["loc"][0] == "rules" else Recipe).model_fields]
+        inner = first["loc"][0] == "rules"
+        known = [*Rule.model_fields] if inner else ["preset", *Recipe.model_fields]
         raise UsageError(
             f"{path}: {key}: {first['msg'].lower()}",
             f"known keys: {', '.join(known)}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qtool import model as models
+from qtool.algorithms import of_stage
 from qtool.apart import open_model
 from qtool.calibrate.file import Calibration
-from qtool.calibrate.merge import missing
+from qtool.calibrate.fitting import require_fit
 from qtool.calibrate.resume import Checkpoint
 from qtool.calibrate.run import Step, run_of
 from qtool.calibrate.run import measure as measure_span
@@ -22,11 +23,11 @@ from qtool.calibrate.settled import settled
 from qtool.calibrate.spans import WHOLE, Shard
 from qtool.calibrate.spread import Workers, measure_spread
 from qtool.data.dataset import Dataset
-from qtool.errors import DataError, ModelError, QtoolError, UsageError
+from qtool.errors import ModelError, QtoolError
 from qtool.files import atomic_path, check_output
 from qtool.numeric.histogram import Histogram
 from qtool.numeric.scheme import parse_scheme
-from qtool.passes import REWRITES, prepare, transform
+from qtool.passes import prepare, rewritten, transform
 from qtool.passes.dequantize import dequantize
 from qtool.passes.insert_qdq import least_opset_of
 from qtool.plan.decide import decide
@@ -37,6 +38,9 @@ from qtool.plan.plan import Plan
 from qtool.plan.sites import Sites, find_sites, fitting
 from qtool.quantized import Kind, kind_of
 from qtool.recipe import Recipe
+from qtool.refine import SMOOTHERS, Done, refine
+from qtool.refine.samples import Samples
+from qtool.refine.state import State
 from qtool.runtime import Session, probe
 from qtool.signature import Signature
 from qtool.target import Target
@@ -66,10 +70,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Quantized:
-    """The result: the bytes of the model, and the plan that they carry out."""
+    """The result: the bytes of the model, the plan that they carry out, and what refined it."""
 
     data: bytes
     plan: Plan
+    refined: tuple[Done, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ def open_job(
     kind = kind_of(loaded) if requantize else None
     real = None if kind is None else dequantize(loaded)
     prepared = prepare(real or loaded, opset, dequantized=real is not None)
-    model = transform(prepared, recipe.transforms)
+    model = transform(prepared, recipe.algorithms)
     models.stamp(model)
     names.give(model)
     require_matches(recipe, names, model)
@@ -188,32 +193,58 @@ def measure(
     return found
 
 
-def build(job: Job, calibration: Calibration | None) -> Quantized:
-    """Decide and carry out; without a calibration only for sites that need none.
+def smoothed(job: Job, samples: Samples) -> Job:
+    """The job with the transforms applied that need samples; calibration comes after them.
+
+    Raises:
+        ModelError: the model does not run on the samples.
+    """
+    model = job.model
+    for name in of_stage(job.recipe.algorithms, "transform"):
+        if name in SMOOTHERS:
+            model = SMOOTHERS[name](model, samples, job.recipe, job.target, job.threads)
+    if model is job.model:
+        return job
+    return replace(job, model=model, sites=find_sites(model, job.recipe, job.target))
+
+
+def build(
+    job: Job,
+    calibration: Calibration | None,
+    samples: Samples | None = None,
+    step: Callable[[str], None] = lambda algorithm: None,
+) -> Quantized:
+    """Decide, refine on samples where there are some, and carry out; without a calibration only
+    for sites that need none. `step` is told which algorithm has its turn.
 
     Raises:
         DataError: the calibration was made for another model or recipe, or is a part of one.
     """
     histograms: Mapping[str, Histogram] = {}
     if calibration is not None:
-        _require_fit(job, calibration)
+        again = f"qtool calibrate {job.path} --data DIR -o FILE"
+        require_fit(calibration, job.model, job.sites.sources, again)
         histograms = calibration.histograms
-    return _carry_out(job, histograms)
+    deciding, plan = _decided(job, histograms)
+    if samples is None:
+        return Quantized(models.serialize(rewritten(job.model, plan)), plan)
+    start = State(job.model, plan, samples, job.threads, deciding)
+    state, done = refine(start, job.recipe.algorithms, step)
+    return Quantized(models.serialize(state.quantized()), state.plan, done)
 
 
 def dry_run(job: Job) -> Quantized:
     """The plan and the size without measuring: the size does not depend on the ranges."""
-    return _carry_out(job, dict.fromkeys(job.sites.sources, Histogram.unit()))
+    _, plan = _decided(job, dict.fromkeys(job.sites.sources, Histogram.unit()))
+    return Quantized(models.serialize(rewritten(job.model, plan)), plan)
 
 
-def _carry_out(job: Job, ranges: Mapping[str, Histogram]) -> Quantized:
-    keep = job.recipe.keep_io_types
+def _decided(job: Job, ranges: Mapping[str, Histogram]) -> tuple[Callable[..., Plan], Plan]:
+    """How to decide for these ranges, and the first decision."""
     sites = fitting(job.sites, ranges, job.model, job.recipe, job.target)
-    plan = decide(job.model, sites, ranges, job.target, keep_io_types=keep)
-    model = job.model.clone()
-    for rewrite in REWRITES:
-        model = rewrite(plan)(model).model
-    return Quantized(models.serialize(model), plan)
+    keep = job.recipe.keep_io_types
+    again = partial(decide, sites=sites, ranges=ranges, target=job.target, keep_io_types=keep)
+    return again, again(job.model)
 
 
 def write(
@@ -255,40 +286,3 @@ def write(
 
 
 _GROWN = 100_000  # bytes by which a small model may grow and still be written, with a warning
-
-
-def _require_fit(job: Job, calibration: Calibration) -> None:
-    if calibration.run.model != models.digest(job.model):
-        raise DataError(
-            "the calibration file was made for another model or recipe",
-            "the digest of the transformed model differs",
-            f"qtool calibrate {job.path} --data DIR -o FILE",
-        )
-    if not calibration.complete:
-        raise DataError(
-            "the calibration file is a part of one",
-            f"it lacks batches {missing(calibration)} of {calibration.run.blocks}",
-            "join it with the other shards by  qtool calibrate merge",
-        )
-    absent = [name for name in job.sites.sources if name not in calibration.histograms]
-    if absent:
-        raise DataError(
-            "the calibration file does not cover all that this recipe quantizes",
-            f"no statistics of {absent[0]!r}"
-            + (f" and {len(absent) - 1} more" if len(absent) > 1 else ""),
-            "calibrate with the same --scheme, --include, --exclude and --recipe",
-        )
-
-
-def require_same_data(calibration: Calibration, data: Dataset) -> None:
-    """Refuse data other than what the calibration was measured on.
-
-    Raises:
-        UsageError: the fingerprints differ.
-    """
-    if calibration.data != data.fingerprint:
-        raise UsageError(
-            "--calibration was not measured on the data given with --data",
-            "their fingerprints differ",
-            "give one of the two, or calibrate again",
-        )

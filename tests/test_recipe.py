@@ -38,7 +38,7 @@ def refused(path: Path) -> str:
 
 ROUND = {
     "defaults": Recipe(),
-    "all": Recipe(scheme="w4b32", method="minmax", transforms=(), rules=RULES, samples=7, seed=-3),
+    "all": Recipe(scheme="w4b32", method="minmax", algorithms=(), rules=RULES, samples=7, seed=-3),
     "quotes": Recipe(rules=(Rule(match='a"b\\c', scheme="w8"),)),
     "a regular expression": Recipe(rules=(Rule(match=r"re:\d+\.\w", scheme="w8"),)),
     "lines and control characters": Recipe(rules=(Rule(match="a\n\t\x01\x7fb", scheme="w8"),)),
@@ -77,6 +77,9 @@ def test_an_unknown_key_is_named_with_the_closest(tmp_path: Path, text: str, wor
         ('scheme = "int8"', "is not a scheme"),
         ('[[rules]]\nmatch = "a"\nscheme = "w99"', "99"),
         ('method = "mesh"', "'mse'"),
+        ('algorithms = ["equalise"]', "'equalize'"),
+        ('algorithms = ["bias", "bias"]', "listed twice"),
+        ('preset = "balance"', "'balanced'"),
         ('[[rules]]\nmatch = "a"', "rules.0.scheme"),
         ('[[rules]]\nmatch = "re:("\nscheme = "w8"', "pattern 're:(' is no regular expression"),
     ],

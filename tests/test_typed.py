@@ -83,7 +83,7 @@ def test_the_runtimes_own_operators_are_left_alone_and_their_neighbours_quantize
     assert_same_function(model, prepared, x=normal(2, 4, 8, 8))
     for scheme in ("w8a8", "w8", "fp16"):
         recipe = Recipe(scheme=scheme)
-        sites = find_sites(transform(prepared, recipe.transforms), recipe, load_target("cpu"))
+        sites = find_sites(transform(prepared, recipe.algorithms), recipe, load_target("cpu"))
         assert sites.skipped[kept.name or ""] == NO_ROW
         quantized = {site.node for site in sites.weights}
         by_name = {n.name: n.op_type for n in prepared.graph}
@@ -105,7 +105,7 @@ def test_an_operator_of_the_same_name_is_another_one(operator: str) -> None:
     )  # fmt: skip
     for scheme in ("w8a8", "fp16"):
         recipe = Recipe(scheme=scheme, placement="all")
-        found = transform(prepare(model), recipe.transforms)
+        found = transform(prepare(model), recipe.algorithms)
         [kept] = [node for node in found.graph if node.domain == "my.own"]
         assert kept.op_type == operator
         assert [value.name for value in kept.inputs if value] == ["a", "v", "c"]

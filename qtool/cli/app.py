@@ -17,6 +17,7 @@ from qtool.cli.data import data
 from qtool.cli.doctor import doctor
 from qtool.cli.ending import flush, open_streams, unwritten, watch_signals
 from qtool.cli.inspect import inspect
+from qtool.cli.presets import presets
 from qtool.cli.quantize import quantize
 from qtool.cli.report import report
 from qtool.files import discard_temporaries
@@ -45,6 +46,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     report: "A saved run again: shown, and judged by other gates; runs nothing.",
     inspect: "What is in a model, what can be quantized and what not, and why.",
     data: "What would be fed to a model; runs nothing.",
+    presets: "The recipes that come along, and the algorithms that they list.",
     doctor: "Versions, CPU, extras.",
 }
 for command, summary in COMMANDS.items():

@@ -18,6 +18,7 @@ def calibrate(
     ],
     bits: o.Bits = None,
     scheme: o.SchemeText = None,
+    preset: o.Preset = None,
     samples: o.Samples = None,
     seed: o.Seed = None,
     batch_size: o.BatchSize = 1,
@@ -76,7 +77,7 @@ def calibrate(
     if workers is not None or cluster is not None:
         spread = Workers(data, on_bad_file.value, workers or 0, cluster, threads)
     chosen = o.recipe_from(
-        recipe, bits=bits, scheme=scheme, samples=samples, seed=seed,
+        recipe, preset=preset, bits=bits, scheme=scheme, samples=samples, seed=seed,
         placement=placement, include=include, exclude=exclude, tensor=tensor,
     )  # fmt: skip
     check_output(output, force=force, inputs=[model])
@@ -86,6 +87,8 @@ def calibrate(
     used = o.open_chosen(data, job.signature, chosen, on_bad_file)
     o.note_few(used)
     job.signature.without(used.states).check_batches(batch_size, len(used))
+    if (run := o.drawn_for(chosen.measured_before(), used, batch_size)) is not None:
+        job = workflow.smoothed(job, run)
     for note in workflow.check_preparation(job, next(used.batches(batch_size))):
         show.advice(note)
     inputs = [model, *used.paths()]

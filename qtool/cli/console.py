@@ -66,6 +66,16 @@ def progress(description: str, unit: str = "samples") -> Iterator[Callable[[int,
         yield _plain(description, unit)
 
 
+@contextmanager
+def doing() -> Iterator[Callable[[str], None]]:
+    """Yield `say(what)`: what is going on now, shown on a terminal and gone at the end."""
+    if err.quiet or not sys.stderr.isatty():
+        yield lambda what: None
+        return
+    with err.status("") as status:
+        yield lambda what: status.update(what)
+
+
 def _plain(description: str, unit: str) -> Callable[[int, int], None]:
     shown_at = time.monotonic()
     shown_share = 0.0

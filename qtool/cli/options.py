@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from qtool.data import Dataset
     from qtool.recipe import Recipe
+    from qtool.refine import samples as refining
     from qtool.signature import Signature
 
 
@@ -48,7 +49,9 @@ SchemeText = Annotated[
 ]
 Method = Annotated[
     str | None,
-    typer.Option(help="How ranges are found: minmax, percentile, entropy or mse (default)."),
+    typer.Option(
+        help="How ranges are found: minmax, percentile, entropy, mse (default: as the preset)."
+    ),
 ]
 Samples = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Use at most this many (256).")
@@ -67,6 +70,10 @@ Exclude = Annotated[
 Tensor = Annotated[
     list[str] | None,
     typer.Option(metavar="PATTERN=SCHEME", help="Another scheme for these nodes."),
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="fast, balanced (default) or accurate: see qtool presets."),
 ]
 RecipeFile = Annotated[
     Path | None, typer.Option("--recipe", metavar="FILE", help="Choices from a TOML file.")
@@ -99,6 +106,7 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More detail, and
 def recipe_from(
     file: Path | None,
     *,
+    preset: str | None = None,
     bits: int | None = None,
     scheme: str | None = None,
     with_data: bool = True,
@@ -112,15 +120,17 @@ def recipe_from(
     exclude: list[str] | None = None,
     tensor: list[str] | None = None,
 ) -> Recipe:
-    """Command line over recipe over defaults.
+    """Command line over recipe over preset over defaults.
 
     --bits N is w<N>a8 with data (8 bits and fewer; w16a16 for 16) and w<N> without. Activations
     stay float where the mode is `weights`, or not given and there is no data.
     """
     from qtool.errors import UsageError
     from qtool.recipe import Recipe, Rule, load_recipe
+    from qtool.recipe import preset as named
 
-    recipe = load_recipe(file) if file else Recipe()
+    base = named(preset) if preset is not None else None
+    recipe = load_recipe(file, base) if file else Recipe.model_validate(base or {})
     if bits is not None and scheme is not None:
         raise UsageError("--bits and --scheme are both given", fix="keep one of them")
     if bits is not None:
@@ -150,6 +160,33 @@ def recipe_from(
         )
     stored = mode is Mode.WEIGHTS or (not with_data and recipe.mode == "static")
     return recipe.weights_only() if stored else recipe
+
+
+def without_samples(recipe: Recipe, *, asked: bool, calibrated: bool) -> Recipe:
+    """The recipe for when there are no samples to run: what needs them is left out, and said.
+
+    Raises:
+        UsageError: it was `asked` for, by a preset or in a recipe, and there is a calibration file,
+            so that all else would be done as with samples.
+    """
+    from qtool.algorithms import needing_samples
+    from qtool.cli.console import err
+    from qtool.errors import UsageError
+
+    names = needing_samples(recipe.algorithms)
+    if not names:
+        return recipe
+    needs = "needs" if len(names) == 1 else "need"
+    if asked and calibrated:
+        raise UsageError(
+            f"{', '.join(names)} {needs} samples",
+            "a calibration file holds statistics, and no samples to run",
+            "add  --data DIR  with the data it was measured on, or list other algorithms",
+        )
+    if asked or calibrated:
+        err.print(f"note: left out {', '.join(names)}, which {needs} samples: --data DIR")
+    kept = tuple(name for name in recipe.algorithms if name not in names)
+    return recipe.model_copy(update={"algorithms": kept})
 
 
 def use_custom_ops(paths: list[Path] | None) -> None:
@@ -182,6 +219,14 @@ def open_chosen(
         for name in data.skipped:
             err.print(f"  {printable(name)}", markup=False)
     return data
+
+
+def drawn_for(recipe: Recipe, data: Dataset | None, batch_size: int) -> refining.Samples | None:
+    """The samples that the recipe's algorithms run, or None where none of them does."""
+    from qtool.algorithms import needing_samples
+    from qtool.refine.samples import drawn
+
+    return drawn(data, batch_size) if data and needing_samples(recipe.algorithms) else None
 
 
 def note_few(data: Dataset) -> None:

@@ -44,6 +44,7 @@ def quantize(
             help="With fp16: float32 inputs and outputs stay so (default), or become float16.",
         ),
     ] = None,
+    preset: o.Preset = None,
     method: o.Method = None,
     samples: o.Samples = None,
     seed: o.Seed = None,
@@ -81,7 +82,7 @@ def quantize(
     """
     from qtool import workflow
     from qtool.cli import show
-    from qtool.cli.console import configure, out
+    from qtool.cli.console import configure, doing, out
     from qtool.errors import UsageError
     from qtool.files import atomic_write, check_output
     from qtool.target import load_target
@@ -96,10 +97,13 @@ def quantize(
         )
     measured = data is not None or calibration is not None
     chosen = o.recipe_from(
-        recipe, bits=bits, scheme=scheme, with_data=measured, mode=mode,
+        recipe, preset=preset, bits=bits, scheme=scheme, with_data=measured, mode=mode,
         keep_io_types=keep_io_types, method=method, samples=samples, seed=seed,
         placement=placement, include=include, exclude=exclude, tensor=tensor,
     )  # fmt: skip
+    if data is None:
+        asked = preset is not None or recipe is not None
+        chosen = o.without_samples(chosen, asked=asked, calibrated=calibration is not None)
     job = workflow.open_job(
         model, chosen, load_target(target), threads=threads, requantize=allow_requantize
     )
@@ -118,9 +122,14 @@ def quantize(
     if dry_run:
         show.plan(workflow.dry_run(job), job)
         return
+    samples_to_run = o.drawn_for(chosen, used, batch_size)
+    if samples_to_run is not None:
+        job = workflow.smoothed(job, samples_to_run)
     found, feeds = _measured(job, used, calibration, batch_size)
-    quantized = workflow.build(job, found)
+    with doing() as doing_now:
+        quantized = workflow.build(job, found, samples_to_run, doing_now)
     show.summary(quantized.plan, job, verbose=verbose)
+    show.refined(quantized.refined)
     written = workflow.write(
         job, quantized, output, feeds,
         force=force, allow_empty=allow_empty, allow_larger=allow_larger,
@@ -136,6 +145,7 @@ def _measured(
     """The statistics, from the file or from the data, and the first sample where there is one."""
     from qtool import workflow
     from qtool.calibrate.file import load
+    from qtool.calibrate.fitting import require_same_data
     from qtool.cli import show
     from qtool.cli.console import progress
 
@@ -148,7 +158,7 @@ def _measured(
     for note in workflow.check_preparation(job, feeds):
         show.advice(note)
     if found is not None:
-        workflow.require_same_data(found, data)
+        require_same_data(found, data)
         return found, feeds
     if job.sites.sources:
         notes: list[str] = []

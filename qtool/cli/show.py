@@ -21,6 +21,7 @@ from qtool.inspect import Running
 from qtool.numeric.scheme import HALVES
 from qtool.plan.effects import effects
 from qtool.plan.plan import Plan
+from qtool.refine import Done
 from qtool.report.table import size
 from qtool.workflow import Job, Quantized, Written
 
@@ -99,6 +100,13 @@ def summary(plan: Plan, job: Job, *, verbose: bool = False) -> None:
     if verbose:
         for name, reason in plan.skipped.items():
             _say(f"  {name}: {reason}")
+
+
+def refined(done: Iterable[Done]) -> None:
+    """What each algorithm that runs samples was worth, on those that were set apart."""
+    for each in done:
+        left = "" if each.kept else ": not kept"
+        _say(f"  {each.algorithm}: outputs {each.before:.1f} -> {each.after:.1f} dB{left}")
 
 
 def _stored(plan: Plan) -> dict[str, str]:

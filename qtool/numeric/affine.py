@@ -99,7 +99,8 @@ def quantize(x: NDArray[Any], params: QParams) -> Codes:
     """x -> clip(round(x / scale) + zero_point); shape kept, dtype int32."""
     scale, zero = _over(params, x.shape)
     # float64 holds every int32 code; the quotient itself is rounded to float32 as the runtime's.
-    quotient = (x.astype(np.float32) / scale).astype(np.float64)
+    with np.errstate(over="ignore"):  # it is clipped
+        quotient = (x.astype(np.float32) / scale).astype(np.float64)
     codes = np.clip(np.rint(quotient) + zero, lowest(params), params.type.maximum)
     return codes.astype(np.int32)
 

@@ -8,11 +8,13 @@ rewrite    carries out a plan, at the very end
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from qtool import model as models
-from qtool.errors import ModelError, UsageError, did_you_mean
+from qtool.errors import ModelError
 from qtool.passes.drop_identity import DropIdentity
 from qtool.passes.equalize import Equalize
 from qtool.passes.fold_batchnorm import FoldBatchNorm
@@ -34,6 +36,8 @@ from qtool.passes.name_nodes import NameNodes
 from qtool.passes.raise_matmul import RaiseMatMul
 from qtool.passes.retype import Retype
 from qtool.passes.widen_bias import WidenBias
+from qtool.passes.writer import is_made
+from qtool.plan.plan import Plan
 from qtool.quantized import kind_of
 from qtool.typed import infer
 
@@ -92,19 +96,26 @@ def prepare(model: ir.Model, opset: int = LEAST_OPSET, *, dequantized: bool = Fa
     return infer(model)
 
 
-def transform(model: ir.Model, names: tuple[str, ...]) -> ir.Model:
-    """A new model with the named transforms applied in order.
-
-    Raises:
-        UsageError: no transform of that name.
-    """
+def transform(model: ir.Model, names: Iterable[str]) -> ir.Model:
+    """A new model with those of the named algorithms applied, in order, that need no data."""
     model = model.clone()
     for name in names:
-        if name not in TRANSFORMS:
-            raise UsageError(
-                f"transform {name!r} is not known",
-                f"known: {', '.join(TRANSFORMS)}",
-                did_you_mean(name, TRANSFORMS),
-            )
-        model = TRANSFORMS[name]()(model).model
+        if name in TRANSFORMS:
+            model = TRANSFORMS[name]()(model).model
+    return model
+
+
+def rewritten(model: ir.Model, plan: Plan) -> ir.Model:
+    """A new model with the plan carried out.
+
+    Types and shapes of what it adds are not written down: anybody can infer them, and of a small
+    model they would be a tenth.
+    """
+    model = model.clone()
+    for rewrite in REWRITES:
+        model = rewrite(plan)(model).model
+    for node in model.graph.all_nodes():
+        for value in node.outputs if is_made(node) else ():
+            if not value.is_graph_output():
+                value.type = value.shape = None
     return model

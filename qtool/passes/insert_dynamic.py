@@ -13,7 +13,6 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
-from qtool.numeric.affine import quantize
 from qtool.numeric.types import IntType
 from qtool.passes.edit import array, drop_unused, insert_behind
 from qtool.passes.writer import Writer, mark_made, onnx_type
@@ -47,7 +46,7 @@ class InsertDynamic(ir.passes.InPlacePass):
 
         xq, x_scale, x_zero = self._measure(x)
         params = plan.params
-        codes = write.constant(f"{name}_q", quantize(array(weight), params), params.type)
+        codes = write.constant(f"{name}_q", plan.codes(array(weight)), params.type)
         byte = replace(params, type=IntType(8, params.type.signed))
         if params.type.container < 8:  # the product takes bytes; the runtime widens at load
             made.append(write.cast(codes, onnx_type(byte.type), f"{name}_cast"))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from qtool.numeric.affine import quantize
 from qtool.numeric.granularity import PerTensor
 from qtool.passes.edit import array, drop_unused
 from qtool.passes.writer import Writer
@@ -52,7 +51,7 @@ class InsertGathered(ir.passes.InPlacePass):
             made[-1].outputs[0].type = ir.TensorType(kind)
             return made[-1].outputs[0]
 
-        codes = write.constant(f"{plan.tensor}_q", quantize(array(table), params), params.type)
+        codes = write.constant(f"{plan.tensor}_q", plan.codes(array(table)), params.type)
         assert codes.dtype is not None
         picked = found(codes, "codes", codes.dtype)
         made.append(write.cast(picked, ir.DataType.FLOAT, f"{node.name}_cast"))

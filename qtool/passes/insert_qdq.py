@@ -19,7 +19,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from qtool.numeric.affine import Codes, Floats, QParams, quantize
+from qtool.numeric.affine import Codes, Floats, QParams
 from qtool.numeric.granularity import PerBlock, PerChannel
 from qtool.numeric.scheme import Half, Wish
 from qtool.numeric.types import IntType
@@ -113,7 +113,7 @@ class InsertQDQ(ir.passes.InPlacePass):
 
     def _dequantize(self, plan: WeightPlan, value: ir.Value) -> list[ir.Node]:
         """DequantizeLinear, behind a Cast to 8 bits where the kernels take no narrower codes."""
-        codes = quantize(array(value), plan.params)
+        codes = plan.codes(array(value))
         # The runtime packs a weight only where nobody else reads what it is stored as.
         own, write = plan.form == "stored", self._write
         stored = write.constant(f"{plan.tensor}_q", codes, plan.params.type, own=own)
@@ -157,7 +157,7 @@ class InsertQDQ(ir.passes.InPlacePass):
         Of several blocks along an axis, each becomes an axis of its own, and back: the last one is
         filled up, and cut again.
         """
-        name, params, codes = plan.tensor, plan.params, quantize(array(value), plan.params)
+        name, params, codes = plan.tensor, plan.params, plan.codes(array(value))
         scale, zero, shape = params.scale, params.zero_point, codes.shape
         split = _split(codes, params) if isinstance(params.granularity, PerBlock) else None
         if split is not None:

@@ -22,6 +22,7 @@ _NUMPY = {
 
 
 _MADE = "qtool.made"
+_LONG, _KEPT = 64, 40  # characters
 
 
 def mark_made(node: ir.Node) -> ir.Node:
@@ -44,8 +45,11 @@ class Writer:
         self._made: dict[tuple[str, bytes, str, str], ir.Value] = {}
 
     def name(self, wanted: str) -> str:
-        """A free name, taken from now on."""
-        return fresh(wanted, self._taken)
+        """A free name, taken from now on; of a long one the end, where exporters put what tells
+        values apart: Keras lists all that was fused, and each name stands five times in a file."""
+        return fresh(
+            wanted if len(wanted) <= _LONG else wanted[-_KEPT:].lstrip("/;:."), self._taken
+        )
 
     def node(
         self, op: str, inputs: list[ir.Value], name: str, attributes: dict[str, int] | None = None
@@ -108,7 +112,7 @@ class Writer:
     ) -> None:
         """Let `out` be the output of the graph, or of a body, in place of `value`, under its name,
         which is a promise; `value` gets that name with a suffix."""
-        name, value.name = value.name, self.name(f"{value.name}_{suffix}")
+        name, value.name = value.name, fresh(f"{value.name}_{suffix}", self._taken)
         replace_output(graph or self.graph, value, out)
         out.name = name
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
@@ -24,8 +25,10 @@ from qtool.numeric.scheme import Half, WeightScheme
 from qtool.numeric.types import UINT8
 from qtool.ops import OPS, constant
 from qtool.plan.eligible import bias_of
+from qtool.plan.joins import joined
 from qtool.plan.kernel_steps import steps_of
-from qtool.plan.plan import Plan, TensorPlan, WeightPlan
+from qtool.plan.masks import above, bounds
+from qtool.plan.plan import Plan, Rounded, TensorPlan, WeightPlan
 from qtool.plan.sites import ActivationSite, OperandSite, Sites, WeightSite
 from qtool.target import Encoding, Fusing, Target
 
@@ -39,8 +42,9 @@ def decide(
     target: Target,
     *,
     keep_io_types: bool = True,
+    rounded: Mapping[tuple[str, int], Rounded] = MappingProxyType({}),
 ) -> Plan:
-    """Parameters for every site, in the order of the sites."""
+    """Parameters for every site, in the order of the sites; `rounded` weights have theirs."""
     plan = Plan(
         halves=dict(sites.halves),
         widened=tuple(sites.widened),
@@ -51,41 +55,51 @@ def decide(
     nodes = {node.name: node for node in model.graph.all_nodes()}
     steps = steps_of(model.graph.all_nodes(), target)
     clips = _bounds(nodes.values())
+    lows = bounds(model, sites, ranges) if sites.masks else {}
     for name, site in sites.activations.items():
-        params = _decide_activation(site, ranges[site.source], steps.get(site.source, ()))
+        low = lows.get(site.source, -np.inf)
+        params = _decide_activation(site, ranges[site.source], steps.get(site.source, ()), low)
         if name in clips:
             params = within(
                 _spanning(params, site, ranges[site.source], *clips[name]), *clips[name]
             )
         plan.activations[name] = TensorPlan(params, site.readers)
+    for name, params in joined(model, sites, plan, clips, steps):
+        plan.activations[name] = replace(plan.activations[name], params=params)
     for place in sites.weights:
         node = nodes[place.node]
         encoding = _encoding(node, place, target)
-        weight = _decide_weight(node, place, encoding, plan)
+        chosen = rounded.get((place.node, place.position))
+        weight = chosen.params if chosen else _decide_weight(node, place, encoding, plan)
         zero_point = node.op_type in target.needs_zero_point
         plan.weights[place.node, place.position] = WeightPlan(
-            place.tensor, weight, encoding, zero_point, place.form
+            place.tensor, weight, encoding, zero_point, place.form, chosen
         )
         scheme = place.scheme if place.form != "stored" else place.scheme.weights_only()
         plan.schemes[place.node] = f"{scheme}{' dynamic' if place.form == 'dynamic' else ''}"
         if place.form == "static":
             _decide_bias(node, weight, plan)
     for operand in sites.operands:
-        _decide_operand(nodes[operand.node], operand, plan)
+        _decide_operand(nodes[operand.node], operand, plan, lows)
     for name in sites.products:
         _decide_product_bias(nodes[name], plan)
     plan.schemes.update({name: str(Half(half.dtype)) for name, half in sites.halves.items()})
     return plan
 
 
-def _decide_activation(site: ActivationSite, histogram: Histogram, steps: Sequence[int]) -> QParams:
-    """Parameters for what was measured; of `steps`, the finest that hold the greatest value."""
+def _decide_activation(
+    site: ActivationSite, histogram: Histogram, steps: Sequence[int], least: float
+) -> QParams:
+    """Parameters for what was measured; of `steps`, the finest that hold the greatest value.
+
+    What is below `least` may be `least`."""
     kind, symmetric = site.scheme.type, site.scheme.symmetric
     if steps and kind == UINT8 and not symmetric:
         # One is held by 255 / 256: a step less, and all others twice as fine.
         step = next((s for s in steps if histogram.high * s <= 2**kind.bits), steps[-1])
         return QParams(kind, np.asarray(np.float32(1 / step)), np.asarray(np.int32(0)))
-    low, high = METHODS[site.scheme.method](histogram, kind, symmetric)
+    low, high = METHODS[site.scheme.method](above(histogram, least), kind, symmetric)
+    low = min(low, least) if least > histogram.low else low
     return from_range(np.asarray(low), np.asarray(high), kind, symmetric=symmetric)
 
 
@@ -254,11 +268,14 @@ def _decide_product_bias(node: ir.Node, plan: Plan) -> None:
     plan.schemes[node.name or ""] = "activations only"
 
 
-def _decide_operand(node: ir.Node, site: OperandSite, plan: Plan) -> None:
+def _decide_operand(
+    node: ir.Node, site: OperandSite, plan: Plan, lows: Mapping[str, float]
+) -> None:
     value = node.inputs[site.position]
     tensor = constant(value)
     assert tensor is not None and value is not None
-    values, scheme = tensor.numpy(), site.scheme
+    scheme = site.scheme
+    values = np.maximum(tensor.numpy(), lows.get(value.name or "", -np.inf))
     params = from_range(values.min(), values.max(), scheme.type, symmetric=scheme.symmetric)
     plan.operands[site.node, site.position] = WeightPlan(
         value.name or "", params, zero_point=True, form="static"

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from qtool.numeric.affine import QParams
+from numpy.typing import NDArray
+
+from qtool.numeric.affine import Codes, QParams, quantize
 from qtool.plan.half import HalfSite
 from qtool.target import Encoding, Form
 
@@ -26,15 +28,32 @@ class TensorPlan:
     readers: tuple[tuple[str, int], ...] | None
 
 
+@dataclass(frozen=True, eq=False)
+class Rounded:
+    """Codes that the algorithm `by` chose for a weight, of its shape, and their parameters."""
+
+    by: str
+    codes: Codes
+    params: QParams
+
+
 @dataclass(frozen=True)
 class WeightPlan:
-    """A constant input of a node, how it is stored, and whether its zero point is written out."""
+    """A constant input of a node, how it is stored, and whether its zero point is written out.
+
+    Each value becomes the nearest code, unless an algorithm chose others.
+    """
 
     tensor: str
     params: QParams
     encoding: Encoding = "dq"
     zero_point: bool = False
     form: Form = "stored"
+    rounded: Rounded | None = None
+
+    def codes(self, values: NDArray[Any]) -> Codes:
+        """What is stored of these values, int32."""
+        return quantize(values, self.params) if self.rounded is None else self.rounded.codes
 
 
 @dataclass(frozen=True)
@@ -93,5 +112,6 @@ def _weight(key: tuple[str, int], weight: WeightPlan) -> dict[str, Any]:
         "tensor": weight.tensor,
         "form": weight.form,
         "encoding": weight.encoding,
+        "rounding": "nearest" if weight.rounded is None else weight.rounded.by,
         **_params(weight.params),
     }

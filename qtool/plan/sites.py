@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from types import MappingProxyType
 
 import onnx_ir as ir
@@ -21,6 +22,7 @@ from qtool.plan.float_types import FLOATS, is_widened
 from qtool.plan.half import HalfSite
 from qtool.plan.islands import Islands
 from qtool.plan.kernel_steps import FEWEST, steps_of
+from qtool.plan.masks import above, bounds, hidden
 from qtool.recipe import Recipe
 from qtool.target import Form, Target
 
@@ -66,6 +68,7 @@ class Sites:
     widened: list[str] = field(default_factory=list)  # nodes of other floats, from now on float32
     skipped: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)  # node -> why only its weights
+    masks: bool = False  # whether ranges leave out values that are huge and say no more than that
 
     @property
     def sources(self) -> list[str]:
@@ -94,14 +97,20 @@ def fitting(
 
     1. a tensor held nothing: a branch that no sample took
     2. a scale that the target wants leaves too few codes: a Softmax of many values, all small
+    3. huge values leave too few codes to all others, and what reads them may want them
     """
     known = steps_of(model.graph.all_nodes(), target)
+    lows = bounds(model, sites, ranges) if sites.masks else {}
+    schemes = {site.source: site.scheme for site in sites.activations.values()}
 
     def why(name: str) -> str:
         if name not in ranges or not ranges[name].total:  # 1
             return "no sample reached it"
         few = name in known and ranges[name].high * max(known[name]) < FEWEST  # 2
-        return "its values are too small for the steps of the runtime's kernel" if few else ""
+        if few:
+            return "its values are too small for the steps of the runtime's kernel"
+        lost = sites.masks and hidden(above(ranges[name], lows.get(name, -inf)), schemes[name])
+        return "it holds huge values, beside which all others would be 0" if lost else ""  # 3
 
     unfit = {n: reason for n in sites.sources if n in ranges and (reason := why(n))}
     more = unfit
@@ -118,7 +127,8 @@ class _Collector:
 
     def __init__(self, islands: Islands) -> None:
         self.islands, self.integer = islands, islands.integer
-        self.sites = Sites(skipped=islands.skipped, halves=islands.halves)
+        masks = "masks" in islands.recipe.algorithms
+        self.sites = Sites(skipped=islands.skipped, halves=islands.halves, masks=masks)
 
     def collect(self) -> Sites:
         """The sites of what has settled, in graph order."""

@@ -68,7 +68,13 @@ def ours(model: Path, data: Dataset, output: Path) -> float:
     return time.perf_counter() - start
 
 
-def theirs(model: Path, data: Dataset, output: Path, folder: Path) -> float:
+def theirs(
+    model: Path,
+    data: Dataset,
+    output: Path,
+    folder: Path,
+    method: CalibrationMethod = CalibrationMethod.Percentile,
+) -> float:
     start = time.perf_counter()
     prepared = folder / "prepared.onnx"
     with contextlib.chdir(folder):  # it leaves files in the working folder
@@ -76,7 +82,7 @@ def theirs(model: Path, data: Dataset, output: Path, folder: Path) -> float:
         quantize_static(
             str(prepared), str(output), Reader(data), per_channel=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.Percentile,
+            calibrate_method=method,
         )  # fmt: skip
     return time.perf_counter() - start
 

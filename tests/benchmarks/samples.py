@@ -34,20 +34,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--samples", type=int, default=200, help="of the calibration folder")
     options = parser.parse_args()
-    print(f"{'model':18}{'method':12}{'transforms':12}{'points lost':>12}{'agreement':>11}"
+    print(f"{'model':18}{'method':12}{'algorithms':12}{'points lost':>12}{'agreement':>11}"
           f"{'worst':>8}{'SQNR':>7}{'size':>7}")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         for name in MODELS:
             for method in METHODS:
-                for transforms in (("equalize",), ()):
+                for algorithms in (("equalize",), ()):
                     rows = np.array([
-                        one(name, Recipe(method=method, transforms=transforms, seed=seed,
+                        one(name, Recipe(method=method, algorithms=algorithms, seed=seed,
                                          samples=options.samples), Path(folder))
                         for seed in range(options.seeds)
                     ])  # fmt: skip
                     lost, agreement, sqnr, ratio = rows.mean(axis=0)
                     cells = f"{lost:12.2f}{agreement:11.2f}{rows[:, 1].min():8.2f}"
-                    listed = ",".join(transforms) or "-"
+                    listed = ",".join(algorithms) or "-"
                     print(f"{name:18}{method:12}{listed:12}{cells}{sqnr:7.1f}{ratio:7.3f}")
 
 

@@ -115,7 +115,7 @@ def test_following_the_advice_mends_the_worst_layers(
     qtool: Run, tmp_path: Path, sample: str, excluded: int
 ) -> None:
     model, candidate = SAMPLES / sample / "model.onnx", tmp_path / "c.onnx"
-    data = ("--data", SAMPLES / sample / "calib", "--samples", 32)
+    data = ("--data", SAMPLES / sample / "calib", "--samples", 128)
     assert qtool("quantize", model, *data, "-o", candidate).exit_code == 0
     judging = ("compare", model, candidate, "--data", SAMPLES / sample / "eval", "--samples", 32)
 
@@ -128,7 +128,7 @@ def test_following_the_advice_mends_the_worst_layers(
     (line,) = (t for t in before.stderr.splitlines() if t.startswith("  try: "))
     assert line.count("--exclude") == excluded
     command = shlex.split(line.removeprefix("  try: ").replace("DIR", str(data[1])))
-    assert qtool(*command[1:], "--samples", 32).exit_code == 0
+    assert qtool(*command[1:], "--samples", 128).exit_code == 0
     assert sqnr_of(qtool(*judging, "--gate", "sqnr >= 99dB")) > sqnr_of(before)
 
 

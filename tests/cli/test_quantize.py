@@ -152,9 +152,30 @@ def test_a_calibration_file_gives_the_same_bytes_as_the_data(
     model, calib = cnn / "model.onnx", cnn / "model.calib"
     assert qtool("calibrate", model, "--data", cnn / "calib", "-o", calib).exit_code == 0
     common = ("quantize", model, "--method", method)
-    assert qtool(*common, "--data", cnn / "calib", "-o", cnn / "a").exit_code == 0
-    assert qtool(*common, "--calibration", calib, "-o", cnn / "b").exit_code == 0
-    assert (cnn / "a").read_bytes() == (cnn / "b").read_bytes()
+    file, data = ("--calibration", calib), ("--data", cnn / "calib")
+    statistics = cnn / "statistics.toml"
+    statistics.write_text('algorithms = ["equalize", "masks"]\n')
+    plain = ("--recipe", statistics)
+    for name, given in {
+        "a": data, "b": (*data, *file), "c": file, "d": (*data, *plain), "e": (*file, *plain),
+    }.items():  # fmt: skip
+        assert qtool(*common, *given, "-o", cnn / name).exit_code == 0
+    a, b, c, d, e = ((cnn / name).read_bytes() for name in "abcde")
+    assert a == b
+    assert c == d == e
+
+
+def test_a_calibration_file_is_no_replacement_for_samples(qtool: Run, cnn: Path) -> None:
+    model, calib = cnn / "model.onnx", cnn / "model.calib"
+    assert qtool("calibrate", model, "--data", cnn / "calib", "-o", calib).exit_code == 0
+    common = ("quantize", model, "--calibration", calib, "-o", cnn / "a")
+    refused = qtool(*common, "--preset", "balanced")
+    assert refused.exit_code == 2
+    assert "bias needs samples" in refused.stderr
+    assert "--data DIR" in refused.stderr
+    left_out = qtool(*common)
+    assert left_out.exit_code == 0
+    assert "note: left out bias, which needs samples" in left_out.stderr
 
 
 def test_bits_and_scheme_together_are_refused(qtool: Run, cnn: Path) -> None:

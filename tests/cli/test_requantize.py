@@ -75,7 +75,7 @@ def test_by_a_calibration_file(qtool: Run, quantized: Path, cnn: Path) -> None:
     assert "dB from the quantized one" in measured.stderr
     both = [
         qtool("quantize", quantized, *given, FLAG, "-o", cnn / name)
-        for given, name in ((("--calibration", calib), "a.onnx"), (data, "b.onnx"))
+        for given, name in ((("--calibration", calib, *data), "a.onnx"), (data, "b.onnx"))
     ]
     assert [result.exit_code for result in both] == [0, 0], both[0].stderr
     assert (cnn / "a.onnx").read_bytes() == (cnn / "b.onnx").read_bytes()

@@ -121,7 +121,7 @@ def test_equalization_alone_is_no_error(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_equalized_layers_are_as_good_as_they_are(tmp_path: Path) -> None:
-    (tmp_path / "plain.toml").write_text("transforms = []\n")
+    (tmp_path / "plain.toml").write_text("algorithms = []\n")
     (tmp_path / "plain").mkdir()
     even = layers(quantized("digits_mobile", tmp_path))
     recipe = ["--recipe", str(tmp_path / "plain.toml")]

@@ -93,7 +93,7 @@ def test_what_qtool_itself_writes(graph: str, scheme: str, mode: Mode, tmp_path:
     path.write_bytes(float_model(graph).SerializeToString())
     if graph == "lstm" and (mode, scheme) in (("static", "w8a8"), ("static", "w8ca16")):
         scheme = scheme[: scheme.index("a")]  # it has no integer kernels, and no batches first
-    data = own(path, Recipe(scheme=scheme, mode=mode, transforms=()), graph)
+    data = own(path, Recipe(scheme=scheme, mode=mode, algorithms=()), graph)
     made = dequantize(models.parse(data))
     assert kind_of(models.parse(data)) is not None
     assert kind_of(made) is None

@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from qtool.passes.edit import array
-from qtool.passes.equalize import Equalize, streams
+from qtool.passes.equalize import Equalize
+from qtool.passes.streams import streams
 from tests.models import assert_same_function, build, normal, weight
 
 X = {"x": normal(2, 4, 6, 6, seed=8)}
@@ -48,6 +49,22 @@ STREAMS: dict[str, tuple[str, dict[str, Any]]] = {
     "depthwise reader": (
         "a = Conv(x, w, b) r = Relu(a) d = Conv<group=8>(r, dw) e = Relu(d) y = Conv(e, v)",
         {**W8, "dw": uneven(8, 1, 3, seed=4) ** -1},
+    ),
+    "depthwise writer": (
+        "d = Conv<group=4>(x, dw) r = PRelu(d, s) y = Conv(r, v)",
+        {"dw": uneven(8, 1, 3, seed=4), "s": normal(8, 1, 1, seed=5), "v": W8["v"]},
+    ),
+    "an added constant": (
+        "a = Conv(x, w, b) r = Add(a, k) y = Conv(r, v)",
+        {**W8, "k": normal(8, 1, 1) * SPREAD[:, None, None]},
+    ),
+    "a grouped reader": (
+        "a = Conv(x, w, b) y = Conv<group=2>(a, v2)",
+        {
+            **W8,
+            "v2": weight(8, 4, 1, 1)
+            / SPREAD.reshape(2, 1, 4, 1, 1).repeat(4, 1).reshape(8, 4, 1, 1),
+        },
     ),
 }
 
@@ -123,12 +140,10 @@ CLOSED = {
     "a reader that is no layer": "a = Conv(x, w, b) s = Sigmoid(a) c = Conv(a, v) y = Mul(s, c)",
     "a writer that is no layer": "s = Sigmoid(x8) a = Conv(x, w, b) r = Add(a, s) y = Conv(r, v)",
     "a graph input": "a = Conv(x, w, b) r = Add(a, x8) y = Conv(r, v)",
-    "an added constant": "a = Conv(x, w, b) r = Add(a, k) y = Conv(r, v)",
-    "a grouped reader": "a = Conv(x, w, b) y = Conv<group=2>(a, v2)",
     "a computed weight": "k2 = Mul(v, v) a = Conv(x, w, b) y = Conv(a, k2)",
     "a computed bias": "k1 = Mul(b, b) a = Conv(x, w, k1) y = Conv(a, v)",
     "read as a weight": "a = Conv(x, w, b) c = Conv(a, v) d = Conv(x8, a) y = Mul(c, d)",
-    "an operator that is not homogeneous": "a = Conv(x, w, b) r = Clip(a) y = Conv(r, v)",
+    "a bound": "a = Conv(x, w, b) r = Clip(a, zero, six) y = Conv(r, v)",
     "a foreign reader": "a = Conv(x, w, b) c = Conv(a, v) d = other.Relu(a) y = Mul(c, d)",
     "a foreign operator between": "a = Conv(x, w, b) r = other.Relu(a) y = Conv(r, v)",
     "a foreign writer": "a = other.Relu(x8) c = Conv(x, w, b) r = Add(a, c) y = Conv(r, v)",
@@ -142,7 +157,7 @@ CLOSED = {
 def test_a_stream_with_another_end_stays(name: str) -> None:
     model = build(
         f"g (float[2,4,6,6] x, float[2,8,6,6] x8) => (float y) {{ {CLOSED[name]} }}",
-        extra='"other": 1', k=normal(8, 1, 1), v2=weight(8, 4, 1, 1), w1=weight(1, 4, 1, 1), **W8,
+        extra='"other": 1', zero=np.float32(0), six=np.float32(6), w1=weight(1, 4, 1, 1), **W8,
     )  # fmt: skip
     assert not Equalize()(model).modified
 

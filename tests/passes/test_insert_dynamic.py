@@ -23,7 +23,7 @@ TWO = "g (float[N,T,64] x) => (float[N,T,48] y) { p = MatMul(x, w) q = MatMul(x,
 
 
 def dynamic(path: Path, scheme: str = "w8a8") -> workflow.Quantized:
-    recipe = Recipe(scheme=scheme, mode="dynamic", transforms=())
+    recipe = Recipe(scheme=scheme, mode="dynamic", algorithms=())
     return workflow.build(workflow.open_job(path, recipe, load_target("cpu")), None)
 
 

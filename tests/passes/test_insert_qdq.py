@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
@@ -12,6 +13,7 @@ from qtool import model as models
 from qtool.numeric.affine import dequantize, from_range, quantize
 from qtool.numeric.granularity import PER_TENSOR, Granularity, PerBlock, PerChannel, reduce
 from qtool.numeric.types import INT8, UINT8, IntType
+from qtool.passes import rewritten
 from qtool.passes.edit import array
 from qtool.passes.insert_qdq import InsertQDQ
 from qtool.plan.plan import Plan, TensorPlan, WeightPlan
@@ -134,6 +136,24 @@ def test_node_names_that_are_taken() -> None:
     made = rewrite(model, Plan(activations={"a": TensorPlan(u8(0, 3), None)}))
     restored = dequantize(quantize(np.maximum(X, 0), u8(0, 3)), u8(0, 3))
     assert (run(made, x=X)["y"] == -restored).all()
+
+
+def test_what_is_added_to_long_names_is_named_by_their_ends() -> None:
+    long = ";".join(f"model/block_{i}/conv2d/BiasAdd" for i in range(9)) + ":0"
+    model = named(CHAIN)
+    model.graph.node(0).outputs[0].name = long
+    made = rewrite(model, Plan(activations={long: TensorPlan(u8(-3, 3), None)}))
+    names = [value.name or "" for node in made.graph for value in node.outputs]
+    assert long in names
+    added = [name for name in names if name not in (long, "y")]
+    assert all(len(name) <= 44 and "block_8/conv2d/BiasAdd:0_" in name for name in added)
+
+
+def test_types_of_what_is_added_are_left_to_be_inferred() -> None:
+    plan = Plan(activations={"a": TensorPlan(u8(-3, 3), None)})
+    made = onnx.load_from_string(models.serialize(rewritten(named(CHAIN), plan)))
+    assert {value.name for value in made.graph.value_info} == {"a"}
+    assert {value.name for value in made.graph.initializer} == {"a_scale", "a_zero_point"}
 
 
 def test_a_weight_of_two_nodes_is_stored_once() -> None:

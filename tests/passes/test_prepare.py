@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qtool.errors import ModelError, UsageError
+from qtool.errors import ModelError
 from qtool.passes import TRANSFORMS, prepare, transform
 from tests.models import Array, assert_same_function, build, normal, operators, weight
 
@@ -124,13 +124,6 @@ def test_the_model_given_is_not_changed() -> None:
     kept = operators(prepared)
     transform(prepared, tuple(TRANSFORMS))
     assert (operators(model), operators(prepared)) == (before, kept)
-
-
-def test_an_unknown_transform_is_named_with_the_closest() -> None:
-    model = build("g (float[2] x) => (float[2] y) { y = Relu(x) }")
-    with pytest.raises(UsageError) as caught:
-        transform(model, ("equalise",))
-    assert "equalize" in caught.value.fix
 
 
 def test_local_functions_are_inlined() -> None:

@@ -1,0 +1,69 @@
+"""Refinements: algorithms that run the quantized model, and then decide again.
+
+Each is a step from state to state. What it learned from some samples must hold on others: a step
+is kept only if the model's outputs are no further from float's on the samples that are set apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import onnx_ir as ir
+
+from qtool.algorithms import of_stage
+from qtool.recipe import Recipe
+from qtool.refine.bias import bias
+from qtool.refine.judge import Judge
+from qtool.refine.rounding import adaround, gptq
+from qtool.refine.samples import Samples
+from qtool.refine.smooth import smooth
+from qtool.refine.state import State
+from qtool.target import Target
+
+Step: TypeAlias = Callable[[State], State]
+
+Smoother: TypeAlias = Callable[[ir.Model, Samples, Recipe, Target, int], ir.Model]
+
+SMOOTHERS: dict[str, Smoother] = {"smooth": smooth}  # transforms that run the model
+REFINEMENTS: dict[str, Step] = {"gptq": gptq, "adaround": adaround, "bias": bias}
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a step did to the model's outputs: SQNR in dB on samples that it had not seen."""
+
+    algorithm: str
+    before: float
+    after: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether it made them no worse; where nothing can be judged, it stays."""
+        return not self.after < self.before
+
+
+def refine(
+    state: State, algorithms: Iterable[str], step: Callable[[str], None] = lambda name: None
+) -> tuple[State, tuple[Done, ...]]:
+    """Those of the algorithms that are refinements, one after the other; `step` is told which.
+
+    Raises:
+        ModelError: the model cannot be run.
+    """
+    done = list[Done]()
+    names = of_stage(algorithms, "refinement")
+    if not names or not (state.plan.weights or state.plan.activations):
+        return state, ()
+    judge = Judge(state.model, state.samples.check, state.threads)
+    now = judge.sqnr_db(state.quantized())
+    for name in names:
+        step(name)
+        found = REFINEMENTS[name](state)
+        if found is state:
+            continue
+        done.append(Done(name, now, judge.sqnr_db(found.quantized())))
+        if done[-1].kept:
+            state, now = found, done[-1].after
+    return state, tuple(done)

@@ -1,0 +1,70 @@
+"""What a rounding algorithm is asked: codes for a matrix whose product with a layer's input counts.
+
+A layer gives y = W x, with W (rows, columns) and its inputs x known by their second moments
+H = sum of x x^T. Stored as codes q, the matrix is (q - z) s, and what that costs is
+
+    sum over x of |((q - z) s - W) x|^2 = sum over rows of d H d^T,     d = (q - z) s - W
+
+which parts into one problem for each row, under the same H. Of a grouped layer, such as a
+depthwise convolution, each group has a matrix and an H of its own; all are solved at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qtool.numeric.affine import Codes
+
+Reals = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Matrices to be rounded.
+
+    `weight` (groups, rows, columns), float; `scale` and `zero_point` broadcast against it: (),
+    (groups, rows, 1), or (groups, rows, columns) where blocks of columns have their own. Codes go
+    from `lowest` to `highest`. `moments` (groups, columns, columns), float, symmetric, without
+    negative eigenvalues but for rounding.
+    """
+
+    weight: NDArray[Any]
+    scale: NDArray[Any]
+    zero_point: NDArray[Any]
+    lowest: int
+    highest: int
+    moments: NDArray[Any]
+
+    @property
+    def steps(self) -> Reals:
+        """The scale of every weight, (groups, rows, columns)."""
+        return np.broadcast_to(self.scale, self.weight.shape).astype(np.float64)
+
+    @property
+    def exact(self) -> Reals:
+        """The codes as they would be if they need not be integers, (groups, rows, columns)."""
+        return np.asarray(self.weight / self.steps + self.zero_point, np.float64)
+
+    def clip(self, codes: NDArray[Any]) -> NDArray[Any]:
+        """The nearest codes that there are."""
+        return np.asarray(np.clip(codes, self.lowest, self.highest))
+
+    def nearest(self) -> Codes:
+        """Each weight rounded by itself, int32."""
+        return self.clip(np.rint(self.exact)).astype(np.int32)
+
+    def costs(self, codes: Codes) -> Reals:
+        """d H d^T of each row, (groups, rows)."""
+        lost = (codes - self.exact) * self.steps
+        slope = lost @ self.moments.astype(np.float64, copy=False)
+        return np.asarray(np.einsum("grc,grc->gr", slope, lost))
+
+    def best(self, *choices: Codes) -> Codes:
+        """Of several choices the one that costs least, row by row; of equals the first."""
+        costs = np.stack([self.costs(codes) for codes in choices])
+        chosen = costs.argmin(0)[None, :, :, None]
+        return np.asarray(np.take_along_axis(np.stack(choices), chosen, 0)[0])

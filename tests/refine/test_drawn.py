@@ -1,0 +1,60 @@
+"""Which samples algorithms learn from follows from what they hold, and from nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qtool.data import open_dataset
+from qtool.refine import samples as drawing
+from qtool.refine.samples import JUDGED, LEARNED, Samples, drawn
+from qtool.runtime import Session
+from tests.models import Array, build, normal
+
+MODEL = build("g (float[N,4] x) => (float[N,4] y) { y = Relu(x) }")
+
+
+def of(folder: Path, rows: Array, size: int = 1) -> Samples:
+    from qtool import model as models
+
+    folder.mkdir()
+    np.save(folder / "x.npy", rows)
+    signature = Session(models.serialize(MODEL)).signature
+    return drawn(open_dataset(folder, signature), size)
+
+
+def held(samples: Samples) -> list[list[bytes]]:
+    return [[feeds["x"].tobytes() for feeds in part] for part in (samples.fit, samples.check)]
+
+
+def test_the_order_of_the_data_does_not_matter(tmp_path: Path) -> None:
+    rows = normal(200, 4, seed=1)
+    shuffled = rows[np.random.default_rng(0).permutation(200)]
+    one, two = of(tmp_path / "a", rows), of(tmp_path / "b", shuffled)
+    assert held(one) == held(two)
+    assert (len(one.fit), len(one.check)) == (LEARNED, JUDGED)
+    assert not set(held(one)[0]) & set(held(one)[1])
+
+
+@pytest.mark.parametrize(("count", "fit", "check"), [(1, 1, 1), (2, 1, 1), (10, 8, 2)])
+def test_few_samples_are_shared_out(tmp_path: Path, count: int, fit: int, check: int) -> None:
+    found = of(tmp_path / "a", normal(count, 4, seed=2))
+    assert (len(found.fit), len(found.check)) == (fit, check)
+
+
+def test_equal_samples_are_no_trouble(tmp_path: Path) -> None:
+    found = of(tmp_path / "a", np.ones((100, 4), np.float32))
+    assert len(found.fit) + len(found.check) == LEARNED + JUDGED
+
+
+def test_a_batch_is_one_run(tmp_path: Path) -> None:
+    found = of(tmp_path / "a", normal(50, 4, seed=3), size=4)
+    assert [len(feeds["x"]) for feeds in (*found.fit, *found.check)].count(4) >= 12
+
+
+def test_they_hold_no_more_than_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawing, "BYTES", 10 * 16)
+    found = of(tmp_path / "a", normal(200, 4, seed=4))
+    assert len(found.fit) + len(found.check) == 10
