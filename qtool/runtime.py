@@ -95,6 +95,7 @@ class Session:
         eager: run each node as soon as it can: what only looks at a large tensor does not keep it.
         layouts: False keeps every tensor in the layout of the file; conversions would delay who
             reads it, and keep it.
+        profile: how the file begins in which `end_profile` leaves what each kernel took.
 
     Raises:
         ModelError: the runtime cannot load the model; the message is the runtime's, unless it
@@ -110,6 +111,7 @@ class Session:
         optimize: bool = True,
         eager: bool = False,
         layouts: bool = True,
+        profile: Path | None = None,
     ) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -124,6 +126,8 @@ class Session:
             options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
         if optimized is not None:
             options.optimized_model_filepath = str(optimized)
+        if profile is not None:
+            options.enable_profiling, options.profile_file_prefix = True, str(profile)
         source = model if isinstance(model, bytes) else str(model)
         if isinstance(model, Path) and not _is_utf8(model):  # such a path the runtime cannot take
             source = model.read_bytes()
@@ -153,6 +157,10 @@ class Session:
         """Give the memory of a model from a file back; the next run opens it again."""
         if self._reopen is not None:
             self._session = None
+
+    def end_profile(self) -> Path:
+        """The file of a session that was opened with `profile`: events in Chrome's JSON."""
+        return Path(self._session.end_profiling())
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         """Run once: input name -> array in, output name -> array out.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qtool.cli import options as o
+from qtool.cli.optimize import Optimize, optimized
 
 if TYPE_CHECKING:
     from qtool.calibrate.file import Calibration
@@ -59,6 +60,7 @@ def quantize(
     on_bad_file: o.OnBadFile = o.BadFile.ERROR,
     target: o.TargetName = "cpu",
     placement: o.Where = None,
+    optimize: Optimize = None,
     threads: o.Threads = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan; write and measure nothing.")
@@ -119,6 +121,8 @@ def quantize(
         o.note_few(used)
         if not dry_run:
             check_output(output, force=force, inputs=used.paths())
+    job = optimized(job, used, calibration, batch_size, goal=optimize, dry_run=dry_run)
+    chosen = job.recipe
     if dry_run:
         show.plan(workflow.dry_run(job), job)
         return

@@ -1,0 +1,1 @@
+"""The search for the fastest choice of layers in integers, by measurement."""
