@@ -1,0 +1,166 @@
+"""What each algorithm is worth alone, and the presets: SQNR, agreement, score, size, time to make.
+
+    python -m tests.benchmarks.presets [--bench DIR] [--models NAME ...]
+    python -m tests.benchmarks.presets --bench DIR --time
+
+Static w8a8, calibrated on calib/ (256 samples; DIR's sets whole), judged on all of eval/. The rows
+of a model: ranges by minmax and nothing else, by mse and nothing else, each algorithm alone on top
+of mse, each preset. `resnet8_skewed` is resnet8 with channels of its residual streams scaled
+apart, its function unchanged.
+
+`--time` compares what making takes, in one process and in turns: `fast` with onnxruntime's
+quant_pre_process and min-max, `balanced` and `accurate` with its percentile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from onnxruntime.quantization import CalibrationMethod
+
+from qtool import workflow
+from qtool.algorithms import ALGORITHMS, needing_samples
+from qtool.compare.judge import compare
+from qtool.compare.result import Comparison
+from qtool.data import open_dataset
+from qtool.data.dataset import Dataset
+from qtool.recipe import Recipe, presets
+from qtool.refine.samples import drawn
+from qtool.runtime import Session
+from qtool.target import load_target
+from tests.benchmarks import peers
+from tests.benchmarks.forms import SAMPLES, TASKS, judged_on, score_of
+from tests.benchmarks.skewed import skewed
+
+MODELS = ("digits_mobile", "text_transformer", "digits_cnn", "digits_decoder", "digits_mlp")
+BENCH = {"resnet8_cifar10": "cifar", "resnet8_large_cifar10": "cifar", "resnet8_skewed": "cifar"}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, and data to calibrate on and to be judged on."""
+
+    name: str
+    model: Path
+    calib: Dataset
+    judged: Dataset
+
+    def score(self, found: Comparison) -> float:
+        """In percent where it is a share."""
+        if self.name in TASKS:
+            share = TASKS[self.name].score != "mse"
+            return score_of(self.name, found)[1] * (100 if share else 1)
+        return found.scores["top1"].candidate * 100
+
+
+def subjects(bench: Path | None, chosen: list[str], scratch: Path) -> Iterator[Subject]:
+    for name in MODELS:
+        if not chosen or name in chosen:
+            model = SAMPLES / name / "model.onnx"
+            calib = open_dataset(SAMPLES / name / "calib", Session(model).signature)
+            yield Subject(name, model, calib.choose(256, 0), judged_on(name))
+    for name, data in BENCH.items() if bench else ():
+        if bench and (not chosen or name in chosen):
+            model = bench / "models" / f"{name}.onnx"
+            if name == "resnet8_skewed":
+                model = scratch / f"{name}.onnx"
+                skewed(bench / "models" / "resnet8_cifar10.onnx", model)
+            sets = [
+                peers.opened(bench / "data" / f"{data}_{part}.npz", Session(model).signature)
+                for part in ("calib", "eval")
+            ]
+            yield Subject(name, model, *sets)
+
+
+def recipes() -> dict[str, Recipe]:
+    """What the rows are called -> what they are made by."""
+    plain = {method: Recipe(method=method, algorithms=()) for method in ("minmax", "mse")}
+    alone = {name: Recipe(algorithms=(name,)) for name in ALGORITHMS}
+    whole = {f"preset {name}": Recipe.model_validate(t) for name, t in presets().items()}
+    return plain | alone | whole
+
+
+def made(model: Path, recipe: Recipe, data: Dataset, output: Path) -> float:
+    """As `qtool quantize -f` makes it; seconds."""
+    start = time.perf_counter()
+    job = workflow.open_job(model, recipe.model_copy(update={"samples": len(data)}), TARGET)
+    samples = drawn(data) if needing_samples(recipe.algorithms) else None
+    if samples is not None:
+        job = workflow.smoothed(job, samples)
+    feeds = next(data.batches(1))
+    workflow.check_preparation(job, feeds)
+    calibration = workflow.measure(job, data)
+    quantized = workflow.build(job, calibration, samples)
+    workflow.write(job, quantized, output, feeds, force=True)
+    return time.perf_counter() - start
+
+
+TARGET = load_target("cpu")
+
+
+def accuracy(subject: Subject, folder: Path) -> None:
+    for name, recipe in recipes().items():
+        output = folder / "made.onnx"
+        seconds = made(subject.model, recipe, subject.calib, output)
+        found = compare(subject.model, output, subject.judged)
+        first = found.outputs[0]
+        agreement = first.agreement.value * 100 if first.agreement else np.nan
+        cells = f"{first.sqnr_db:8.2f}{agreement:10.2f}{subject.score(found):10.4g}"
+        print(f"{subject.name:23}{name:18}{cells}{found.size.ratio:8.3f}{seconds:8.1f}", flush=True)
+
+
+def timed(subject: Subject, folder: Path, turns: int = 3) -> None:
+    """Medians of turns, theirs over ours."""
+    names = presets()
+    makers: dict[str, Callable[[], float]] = {
+        name: lambda name=name: made(  # type: ignore[misc]
+            subject.model, Recipe.model_validate(names[name]), subject.calib, folder / "made.onnx"
+        )
+        for name in names
+    }
+    for method in (CalibrationMethod.MinMax, CalibrationMethod.Percentile):
+        makers[f"onnxruntime {method.name}"] = lambda method=method: peers.theirs(  # type: ignore[misc]
+            subject.model, subject.calib, folder / "theirs.onnx", folder, method
+        )
+    taken: dict[str, list[float]] = {name: [] for name in makers}
+    for _ in range(turns):
+        for name, make in makers.items():
+            with contextlib.redirect_stdout(None), contextlib.suppress(ValueError):
+                taken[name].append(make())
+    cells = "".join(f"{np.median(each) if each else np.nan:12.2f}" for each in taken.values())
+    print(f"{subject.name:23}{cells}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bench", type=Path)
+    parser.add_argument("--models", nargs="+", default=[])
+    parser.add_argument("--time", action="store_true")
+    options = parser.parse_args()
+    logging.disable(logging.WARNING)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        every = subjects(options.bench and options.bench.resolve(), options.models, folder)
+        if options.time:
+            heads = [*presets(), "ort minmax", "ort percent."]
+            print(f"{'seconds':23}" + "".join(f"{head:>12}" for head in heads))
+            for subject in every:
+                timed(subject, folder)
+            return
+        print(
+            f"{'model':23}{'by':18}{'SQNR':>8}{'agreement':>10}{'score':>10}{'size':>8}{'made':>8}"
+        )
+        for subject in every:
+            accuracy(subject, folder)
+
+
+if __name__ == "__main__":
+    main()
