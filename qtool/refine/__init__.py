@@ -1,7 +1,8 @@
 """Refinements: algorithms that run the quantized model, and then decide again.
 
 Each is a step from state to state. What it learned from some samples must hold on others: a step
-is kept only if the model's outputs are no further from float's on the samples that are set apart.
+is kept only if the model's outputs are no further from float's on the samples that are set apart,
+or by no more than chance.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from qtool.algorithms import of_stage
 from qtool.recipe import Recipe
@@ -32,16 +35,30 @@ REFINEMENTS: dict[str, Step] = {"gptq": gptq, "adaround": adaround, "bias": bias
 
 @dataclass(frozen=True)
 class Done:
-    """What a step did to the model's outputs: SQNR in dB on samples that it had not seen."""
+    """What a step did to the model's outputs on samples that it had not seen.
+
+    SQNR in dB, the mean over samples, and the standard error of the difference: of the noise
+    itself a few samples make most, and tell little of the others.
+    """
 
     algorithm: str
     before: float
     after: float
+    error: float
+
+    @classmethod
+    def of(cls, algorithm: str, before: NDArray[np.float64], after: NDArray[np.float64]) -> Done:
+        """From the SQNR of each sample, in the same order; NaN where there is none."""
+        count = len(before)
+        if not count:
+            return cls(algorithm, float("nan"), float("nan"), float("nan"))
+        error = float(np.std(after - before) / np.sqrt(max(count - 1, 1)))
+        return cls(algorithm, float(before.mean()), float(after.mean()), error)
 
     @property
     def kept(self) -> bool:
-        """Whether it made them no worse; where nothing can be judged, it stays."""
-        return not self.after < self.before
+        """Whether they are no worse by more than chance; where nothing can be judged, it stays."""
+        return not self.after + self.error < self.before
 
 
 def refine(
@@ -63,7 +80,8 @@ def refine(
         found = REFINEMENTS[name](state)
         if found is state:
             continue
-        done.append(Done(name, now, judge.sqnr_db(found.quantized())))
+        then = judge.sqnr_db(found.quantized())
+        done.append(Done.of(name, now, then))
         if done[-1].kept:
-            state, now = found, done[-1].after
+            state, now = found, then
     return state, tuple(done)

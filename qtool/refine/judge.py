@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from qtool.apart import open_model
 from qtool.refine.taps import Feeds
 
+MOST = 120.0  # dB, about what float32 holds
+
 
 class Judge:
     """Holds what the float model gives, and judges others by it."""
@@ -19,24 +21,23 @@ class Judge:
         self._feeds, self._threads = feeds, threads
         self._expected = self._outputs(model)
 
-    def sqnr_db(self, model: ir.Model) -> float:
-        """Signal over error of all real outputs, dB; each output counts alike.
+    def sqnr_db(self, model: ir.Model) -> NDArray[np.float64]:
+        """Signal over error of the real outputs in each run, dB, at most `MOST`.
 
-        NaN if no output is a real number, and inf if none is in error. As the runtime computes it,
+        Each output counts alike; empty if none is a real number. As the runtime computes it,
         kernels fused.
         """
         found = self._outputs(model)
-        shares = []
+        lost = []
         for name, expected in self._expected.items():
-            signal = sum(float(np.vdot(x, x)) for x in expected)
             pairs = zip(expected, found[name], strict=True)
-            noise = sum(float(np.vdot(y - x, y - x)) for x, y in pairs)
-            if signal:
-                shares.append(noise / signal)
-        if not shares:
-            return float("nan")
-        lost = float(np.mean(shares))
-        return float("inf") if lost == 0 else float(-10 * np.log10(lost))
+            noise = np.array([np.vdot(y - x, y - x) for x, y in pairs])
+            signal = np.array([np.vdot(x, x) for x in expected])
+            if signal.any():
+                lost.append(noise / np.maximum(signal, signal.mean() * 10 ** (-MOST / 10)))
+        if not lost:
+            return np.empty(0)
+        return np.asarray(-10 * np.log10(np.maximum(np.mean(lost, axis=0), 10 ** (-MOST / 10))))
 
     def _outputs(self, model: ir.Model) -> dict[str, list[NDArray[np.float64]]]:
         """Output name -> its values in each run; what is not finite in float counts as 0."""

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from qtool.data.dataset import Dataset
 from qtool.refine.taps import Feeds
 
-LEARNED, JUDGED = 64, 16
+LEARNED, JUDGED = 64, 32
 BYTES = 128 << 20  # that they may hold, all together
 
 _Ranked: TypeAlias = tuple[int, int, Feeds]  # the hash, negative: a heap gives its least
@@ -29,7 +29,7 @@ class Samples:
 
 
 def drawn(data: Dataset, batch_size: int = 1) -> Samples:
-    """Reads all samples once and keeps those with the least hashes; one of five is set apart.
+    """Reads all samples once and keeps those with the least hashes; one of three is set apart.
 
     Where states are carried, only those that start a sequence tell something by themselves.
 

@@ -90,7 +90,7 @@ def smooth(
     before, after = (
         trial(each, judge, samples, recipe, target, threads) for each in (model, found)
     )
-    return model if after < before + WORTHWHILE else found
+    return found if not len(after) or np.mean(after - before) >= WORTHWHILE else model
 
 
 def _batches(every: list[Stream], sites: Sites) -> Iterator[list[_Case]]:

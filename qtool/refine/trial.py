@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from qtool.numeric.histogram import Histogram
 from qtool.passes import rewritten
@@ -18,8 +19,8 @@ from qtool.target import Target
 
 def trial(
     model: ir.Model, judge: Judge, samples: Samples, recipe: Recipe, target: Target, threads: int
-) -> float:
-    """SQNR of the outputs in dB, as `judge` has it, with ranges from the samples to learn from.
+) -> NDArray[np.float64]:
+    """SQNR of each sample's outputs in dB, as `judge` has it; ranges are from the others.
 
     Raises:
         ModelError: the model cannot be run.

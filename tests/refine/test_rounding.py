@@ -165,7 +165,8 @@ def test_outputs_gain_by_it_on_samples_that_it_has_not_seen(
         tmp_path / "w4", CNN, (3, 12, 12), scheme, **WEIGHTS)[1]  # fmt: skip
     judge = Judge(state.model, state.samples.check, 1)
     before = judge.sqnr_db(state.quantized())
-    assert judge.sqnr_db(REFINEMENTS[name](state).quantized()) > before + 1
+    after = judge.sqnr_db(REFINEMENTS[name](state).quantized())
+    assert np.mean(after - before) > 1
 
 
 @each

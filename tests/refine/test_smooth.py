@@ -84,7 +84,7 @@ def smoothed(model: ir.Model, recipe: Recipe | None = None) -> ir.Model:
 def quality(model: ir.Model, recipe: Recipe | None = None) -> float:
     """SQNR once quantized, on samples that nothing has seen before."""
     judge = Judge(model, samples_of(model, seed=900).fit, 1)
-    return trial(model, judge, samples_of(model), recipe or MINMAX, CPU, 1)
+    return float(trial(model, judge, samples_of(model), recipe or MINMAX, CPU, 1).mean())
 
 
 MODELS: dict[str, Callable[[], ir.Model]] = {
