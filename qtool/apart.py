@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from qtool import model as models
+from qtool.effort import suited
 from qtool.errors import MachineError
 from qtool.runtime import Session
 
@@ -25,9 +26,12 @@ def open_model(
 ) -> Session:
     """A session of the model. A large one goes through a file, which is gone again then.
 
+    Where `threads` is 0, all cores, a small one gets one thread.
+
     Raises:
         MachineError: there is no room for that file.
     """
+    threads = suited(model, threads)
     open_ = partial(Session, threads=threads, eager=eager, layouts=layouts, optimize=optimize)
     weights = (v.const_value for v in model.graph.initializers.values())
     if sum(tensor.nbytes for tensor in weights if tensor is not None) < SMALL:

@@ -27,6 +27,7 @@ LEVELS = {
     "qtool.apart": 1,
     "qtool.bodies": 1,
     "qtool.converter_faults": 1,
+    "qtool.effort": 1,
     "qtool.external": 1,
     "qtool.impostor": 1,
     "qtool.maps": 1,
@@ -66,7 +67,8 @@ DOORS = {
     "rich": {"qtool.cli"},
     "onnx_ir": {
         "qtool.bodies", "qtool.converter_faults",
-        "qtool.apart", "qtool.external", "qtool.maps", "qtool.model", "qtool.ops", "qtool.plan",
+        "qtool.apart", "qtool.effort", "qtool.external", "qtool.maps", "qtool.model",
+        "qtool.ops", "qtool.plan",
         "qtool.quantized", "qtool.tensors", "qtool.typed",
         "qtool.calibrate", "qtool.passes", "qtool.refine", "qtool.search", "qtool.workflow",
         "qtool.inspect",

@@ -43,8 +43,10 @@ def decide(
     *,
     keep_io_types: bool = True,
     rounded: Mapping[tuple[str, int], Rounded] = MappingProxyType({}),
+    known: Plan | None = None,
 ) -> Plan:
-    """Parameters for every site, in the order of the sites; `rounded` weights have theirs."""
+    """Parameters for every site, in the order of the sites; `rounded` weights have theirs, and
+    activations those of a plan that is `known`, since they depend on ranges alone."""
     plan = Plan(
         halves=dict(sites.halves),
         widened=tuple(sites.widened),
@@ -56,7 +58,8 @@ def decide(
     steps = steps_of(model.graph.all_nodes(), target)
     clips = _bounds(nodes.values())
     lows = bounds(model, sites, ranges) if sites.masks else {}
-    for name, site in sites.activations.items():
+    plan.activations.update(known.activations if known else {})
+    for name, site in sites.activations.items() if known is None else ():
         low = lows.get(site.source, -np.inf)
         params = _decide_activation(site, ranges[site.source], steps.get(site.source, ()), low)
         if name in clips:
@@ -64,7 +67,7 @@ def decide(
                 _spanning(params, site, ranges[site.source], *clips[name]), *clips[name]
             )
         plan.activations[name] = TensorPlan(params, site.readers)
-    for name, params in joined(model, sites, plan, clips, steps):
+    for name, params in joined(model, sites, plan, clips, steps) if known is None else ():
         plan.activations[name] = replace(plan.activations[name], params=params)
     for place in sites.weights:
         node = nodes[place.node]

@@ -17,7 +17,9 @@ from qtool.refine.samples import Samples
 class Decide(Protocol):
     """Decides again, with the same sites and ranges."""
 
-    def __call__(self, model: ir.Model, *, rounded: Mapping[tuple[str, int], Rounded]) -> Plan: ...
+    def __call__(
+        self, model: ir.Model, *, rounded: Mapping[tuple[str, int], Rounded], known: Plan
+    ) -> Plan: ...
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class State:
 
     def with_model(self, model: ir.Model) -> State:
         """The same with other weights or biases, decided again; codes that were chosen stay."""
-        plan = self.decide(model, rounded=self.rounded)
+        plan = self.decide(model, rounded=self.rounded, known=self.plan)
         return replace(self, model=model, plan=plan)
 
     def with_codes(
@@ -56,4 +58,5 @@ class State:
             for key, each in codes.items()
         }
         rounded = {**self.rounded, **chosen}
-        return replace(self, rounded=rounded, plan=self.decide(self.model, rounded=rounded))
+        plan = self.decide(self.model, rounded=rounded, known=self.plan)
+        return replace(self, rounded=rounded, plan=plan)

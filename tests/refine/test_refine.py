@@ -35,7 +35,7 @@ def planned(high: float) -> Plan:
 
 def state(high: float) -> State:
     samples = Samples(FEEDS[:6], FEEDS[6:])
-    return State(model(), planned(high), samples, 1, lambda model, rounded: planned(high))
+    return State(model(), planned(high), samples, 1, lambda model, rounded, known: planned(high))
 
 
 def to(high: float) -> Callable[[State], State]:
