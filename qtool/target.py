@@ -31,6 +31,16 @@ class Fusing:
 
 
 @dataclass(frozen=True)
+class Paying:
+    """From how much on integers are faster; nothing is slow where all are 0."""
+
+    inputs: int
+    pairs: int
+    depthwise: int
+    products: int
+
+
+@dataclass(frozen=True)
 class Target:
     """One table; the comments in `targets/cpu.toml` say what the entries mean."""
 
@@ -41,6 +51,7 @@ class Target:
     weights: dict[str, Storing]
     fuses: Fusing
     gathers: int
+    pays: Paying
     dynamic: frozenset[str]
     slow_dynamic: dict[str, str]
     halves: frozenset[str]
@@ -89,6 +100,7 @@ def load_target(name: str) -> Target:
             fuses["unless_read_by"],
         ),
         gathers=table["gathers"]["values"],
+        pays=Paying(**table["pays"]),
         dynamic=frozenset(table["dynamic"]["operators"]),
         slow_dynamic=table["dynamic"]["slow"],
         halves=frozenset(table["halves"]),

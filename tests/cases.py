@@ -3,7 +3,7 @@ integers; and the way from such a model to its quantized form."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,11 @@ import numpy as np
 from qtool import workflow
 from qtool.data import open_dataset
 from qtool.recipe import Recipe
-from qtool.target import load_target
+from qtool.target import Paying, Target, load_target
 from tests.models import Array, normal, save, weight
+
+# The CPU's kernels for models of any size: those of tests are so small that integers pay for few.
+KERNELS = replace(load_target("cpu"), pays=Paying(inputs=0, pairs=0, depthwise=0, products=0))
 
 # the parts that cases are made of: x -> a Conv of 8 channels -> the operator -> an anchor
 HEAD = "a = Conv<pads=[1,1,1,1]>(x, w, b)"
@@ -216,9 +219,11 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 
 
-def quantized(path: Path, recipe: Recipe, samples: Array | None) -> workflow.Quantized:
+def quantized(
+    path: Path, recipe: Recipe, samples: Array | None, target: Target = KERNELS
+) -> workflow.Quantized:
     """The model at `path`, measured on the samples of its one input unless it needs none."""
-    job = workflow.open_job(path, recipe, load_target("cpu"), threads=1)
+    job = workflow.open_job(path, recipe, target, threads=1)
     calibration = None
     if samples is not None:
         file = path.with_suffix(".npy")

@@ -70,6 +70,7 @@ def test_what_nobody_knows_stays_unknown() -> None:
     assert found["k"] is None
 
 
+@pytest.mark.usefixtures("any_size")
 @pytest.mark.parametrize("opset", [9, 12, 21])
 @pytest.mark.parametrize("operator", OWN)
 def test_the_runtimes_own_operators_are_left_alone_and_their_neighbours_quantized(

@@ -81,6 +81,7 @@ def test_the_input_is_not_written_to(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.usefixtures("any_size")
 def test_nan_inside_the_model_is_named_with_its_tensor(tmp_path: Path) -> None:
     graph = """g (float[N,24] x) => (float[N,8] y) {
         r = Sqrt(x) a = Gemm(r, w, b) y = Relu(a)

@@ -73,7 +73,10 @@ Tensor = Annotated[
 ]
 Preset = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="fast, balanced (default) or accurate: see qtool presets."),
+    typer.Option(
+        metavar="NAME",
+        help="fast, balanced (default) or accurate: see qtool presets. A recipe's own keys win.",
+    ),
 ]
 RecipeFile = Annotated[
     Path | None, typer.Option("--recipe", metavar="FILE", help="Choices from a TOML file.")

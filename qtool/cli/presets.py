@@ -6,8 +6,8 @@ from __future__ import annotations
 def presets() -> None:
     """qtool presets
 
-    What each preset lists, and what the algorithms do. A recipe may name one, and list others:
-    preset = "fast",  algorithms = ["equalize", "bias"].
+    What each preset lists, and what the algorithms do. A recipe may name a preset, and set keys of
+    its own; a list of algorithms replaces the preset's:  algorithms = ["equalize", "bias"].
     """
     from qtool.algorithms import ALGORITHMS
     from qtool.cli import show

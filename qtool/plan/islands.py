@@ -4,10 +4,12 @@ Two kinds of operator pay for integers: those that multiply and accumulate ("anc
 MatMul with a constant weight), and whatever lies between integers anyway ("passengers": Add,
 pooling, data movement), for which leaving would cost a conversion each way.
 
-    anchor      always, if its scheme and the target allow
-    passenger   while every activation it reads comes from an integer operator, and its own result
-                goes on into one or its producer had to give integers anyway; under the placement
-                "all" always
+    anchor      if its scheme and the target allow; under the placement "paying" not what is slower
+                in integers (`paying`) where it reads floats: between integers it stays, since there
+                the conversions would cost more, and the runtime would fuse it all the same
+    passenger   while every activation it reads comes from an integer operator, or some do and the
+                others are quantized for an anchor, and its own result goes on into one or its
+                producer had to give integers anyway; under the placement "all" always
 
 The second line is a fixed point: start with all, drop until nothing changes. It makes a CNN one
 island of integers, and leaves a transformer's masks, normalizations and attention scores alone,
@@ -27,6 +29,7 @@ from qtool.ops import OPS, constant, data_inputs, weights_of
 from qtool.plan.eligible import wish_of
 from qtool.plan.half import HalfSite, half_site
 from qtool.plan.infinite import infinite
+from qtool.plan.paying import FEW, SMALL, is_slow, small_products
 from qtool.recipe import Recipe
 from qtool.target import Kernel, Target
 
@@ -53,6 +56,7 @@ class Islands:
         self.schemes: dict[ir.Node, Scheme] = {}  # nodes that may be quantized
         self.anchors: dict[ir.Node, None] = {}  # of those, the ones with weights and activations
         self.integer: dict[ir.Node, None] = {}  # nodes that will run in integers
+        self.slower: dict[ir.Node, str] = {}  # those with weights that gain nothing by it, and why
 
     def classify(self) -> None:
         """Each node is an anchor, a possible passenger, weights only, or float with its reason."""
@@ -104,28 +108,46 @@ class Islands:
             return (
                 "what it reads is float: with integers behind it the runtime would fuse it wrongly"
             )
-        return next((self.unfit[v.name or ""] for v in values if v.name in self.unfit), "")
+        unfit = next((self.unfit[v.name or ""] for v in values if v.name in self.unfit), "")
+        return unfit or self.slower.get(node, "")
 
     def settle(self) -> None:
-        """Drop passengers until each has integers before it and a purpose behind it."""
+        """Drop what gains nothing until each passenger has integers before it and a purpose behind
+        it, and each island is worth its conversions."""
         changed = not self.everywhere
         while changed:
             changed = False
             for node in list(self.integer):
-                reason = "" if node in self.anchors else self._stranded(node)
-                if reason:
-                    del self.integer[node]
-                    self.skipped[node.name or ""] = reason
-                    changed = True
+                changed |= self._drop(node, self._stranded(node))
+            if not changed:
+                for node in small_products(self.integer, self.anchors, self.target.pays):
+                    changed |= self._drop(node, SMALL)
+
+    def _drop(self, node: ir.Node, reason: str) -> bool:
+        """Leave the node in float if there is a reason; whether there was."""
+        if not reason:
+            return False
+        del self.integer[node]
+        if node in self.anchors:
+            del self.anchors[node]
+            self.slower[node] = reason
+        else:
+            self.skipped[node.name or ""] = reason
+        return True
 
     def _stranded(self, node: ir.Node) -> str:
+        if node in self.anchors:
+            slow = is_slow(node, self.target.pays) and self._at_border(node)
+            return FEW if slow else ""
+        before = [value.producer() for _, value in activations(node)]
+        some = any(producer in self.integer for producer in before)
         for _, value in activations(node):
-            producer = value.producer()
-            moved_input = producer is None and self.moves(node) and self._purpose(node)
-            if producer not in self.integer and not moved_input:
+            moved_input = value.producer() is None and self.moves(node)
+            # A residual that starts behind a float layer is quantized for the first anchor.
+            given = moved_input or (some and self._quantized(value))
+            if value.producer() not in self.integer and not (given and self._purpose(node)):
                 return "what it reads is float"
         # Boxes in pixels and scores up to 1 meet like this at the end of detectors.
-        before = [value.producer() for _, value in activations(node)]
         beside = len(before) < len(data_inputs(node))
         if beside and all(p in self.integer and self.kernel(p) == "open" for p in before if p):
             return "it adds to what an integer product gives in float"
@@ -140,6 +162,19 @@ class Islands:
             return "what it moves is read as float too"
         closed = any(self.gives_integers(v.producer()) for _, v in activations(node))
         return "" if closed or self._purpose(node) else "nothing behind it runs in integers"
+
+    def _quantized(self, value: ir.Value) -> bool:
+        """Whether an anchor reads the value as integers, whoever made it."""
+        return any(node in self.anchors and position == 0 for node, position in value.uses())
+
+    def _at_border(self, node: ir.Node) -> bool:
+        """Whether the first that it reads was float, but for being moved."""
+        value = node.inputs[0]
+        producer = value.producer() if value is not None else None
+        while producer in self.integer and producer is not None and self.moves(producer):
+            value = producer.inputs[0]
+            producer = value.producer() if value is not None else None
+        return producer not in self.integer
 
     def _apart(self, node: ir.Node | None) -> bool:
         """Whether the runtime would take its kernel between Q and DQ, though that cannot do it."""

@@ -79,6 +79,7 @@ def rewrite(path: Path, change: Callable[[Header, Arrays], None]) -> None:
     path.write_bytes(safetensors.numpy.save(arrays, {"qtool": json.dumps(header)}))
 
 
+@pytest.mark.usefixtures("any_size")
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_what_cannot_be_is_refused(
     change: Callable[[Header, Arrays], None], tmp_path: Path

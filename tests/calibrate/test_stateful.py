@@ -27,6 +27,7 @@ def calibrated(model: Path, data: Path, shard: Shard = WHOLE) -> Calibration:
     return workflow.measure(job, open_dataset(data, job.signature), shard=shard)
 
 
+@pytest.mark.usefixtures("any_size")
 def test_ranges_are_those_of_the_loop(tmp_path: Path) -> None:
     model = recurrent(tmp_path)
     found = calibrated(model, files(tmp_path / "data"))
@@ -69,6 +70,7 @@ def test_an_interrupted_run_goes_on_at_a_sequence(tmp_path: Path) -> None:
     assert saved(found, tmp_path / "a") == saved(calibrated(model, data), tmp_path / "b")
 
 
+@pytest.mark.usefixtures("any_size")
 @pytest.mark.parametrize("kind", ["input", "constant"])
 def test_a_state_that_is_only_passed_on(tmp_path: Path, kind: str) -> None:
     inside = "a = Add(x, s)" if kind == "input" else "c = Add(x, t)  a = Mul(c, s)"

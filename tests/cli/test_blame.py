@@ -103,6 +103,7 @@ def test_what_to_try_is_a_command_that_there_is(
     assert tried.exit_code == 0, tried.stderr
 
 
+@pytest.mark.usefixtures("any_size")
 @pytest.mark.parametrize(
     ("sample", "excluded"),
     [
@@ -132,6 +133,7 @@ def test_following_the_advice_mends_the_worst_layers(
     assert sqnr_of(qtool(*judging, "--gate", "sqnr >= 99dB")) > sqnr_of(before)
 
 
+@pytest.mark.usefixtures("any_size")
 @pytest.mark.parametrize(
     ("options", "form"),
     [

@@ -67,6 +67,7 @@ def library(folder: Path, name: str, source: str) -> Path:
     return made if done.returncode == 0 else pytest.skip("there is no C compiler")
 
 
+@pytest.mark.usefixtures("any_size")
 @pytest.mark.parametrize("opset", [7, 9, 12, 17, 21])
 def test_layers_before_and_behind_run_in_integers(qtool: Run, folder: Path, opset: int) -> None:
     path, made = model(folder / "m.onnx", opset), folder / "out.onnx"

@@ -19,6 +19,7 @@ from tests.float_models import FORMS, RUNS, TYPES, casts, made, samples, save_in
 from tests.models import build, normal, sqnr, weight
 
 
+@pytest.mark.usefixtures("any_size")
 @pytest.mark.parametrize(("name", "dtype"), RUNS)
 def test_the_same_integer_kernels_as_in_float32(name: str, dtype: str, tmp_path: Path) -> None:
     recipe = FORMS["w8a8"]
@@ -32,6 +33,7 @@ def test_the_same_integer_kernels_as_in_float32(name: str, dtype: str, tmp_path:
     assert not casts(twin.graph)
 
 
+@pytest.mark.usefixtures("any_size")
 def test_an_island_has_a_cast_at_either_end(tmp_path: Path) -> None:
     found = made(saved(tmp_path, "cnn", "float16"), FORMS["w8a8"], samples("cnn", "float16"))
     assert [(c.input[0], c.output[0]) for c in casts(found.graph)] == [
@@ -122,6 +124,7 @@ BODIES = {
 }
 
 
+@pytest.mark.usefixtures("any_size")
 @pytest.mark.parametrize("mode", ["static", "dynamic"])
 @pytest.mark.parametrize("body", BODIES)
 def test_integers_in_a_body(body: str, mode: Literal["static", "dynamic"], tmp_path: Path) -> None:

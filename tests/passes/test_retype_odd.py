@@ -16,6 +16,7 @@ from tests.float_models import FORMS, made, samples, save_in, saved
 from tests.models import normal, save, sqnr, weight
 
 
+@pytest.mark.usefixtures("any_size")
 def test_values_beyond_float32_stay_double(tmp_path: Path) -> None:
     graph = """g (T[N,24] x) => (T[N,8] y) {
         h = MatMul(x, huge) t = Tanh(h) c = Clip(t, , most) y = MatMul(c, w) }"""
@@ -30,6 +31,7 @@ def test_values_beyond_float32_stay_double(tmp_path: Path) -> None:
     assert sqnr(found.before, found.after) > 30
 
 
+@pytest.mark.usefixtures("any_size")
 def test_activations_beyond_float32_saturate(tmp_path: Path) -> None:
     graph = "g (T[N,24] x) => (T[N,8] y) { h = Mul(x, k) y = MatMul(h, w) }"
     path = save_in(tmp_path / "m.onnx", graph, "double", k=np.array(1e38), w=weight(8, 24).T)
@@ -66,6 +68,7 @@ def test_a_float16_model_has_16_bits_already(scheme: str, target: str, tmp_path:
     assert set(job.sites.skipped.values()) == {"it is in float16 already"}
 
 
+@pytest.mark.usefixtures("any_size")
 def test_bfloat16_weights_behind_casts(tmp_path: Path) -> None:
     """The usual export: stored in bfloat16, computed in float32."""
     graph = """g (float[N,64] x) => (float[N,32] y) {

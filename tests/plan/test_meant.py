@@ -216,6 +216,7 @@ def test_bodies_count_as_nodes_too(tmp_path: Path) -> None:
         assert found.nodes == count, pattern
 
 
+@pytest.mark.usefixtures("any_size")
 def test_what_means_a_loop_means_all_within(tmp_path: Path) -> None:
     graph = """g (float[4,8] x, int64 n) => (float[4,8] y) {
         a = MatMul(x, w) z = Loop(n, , a) <body = b (int64 i, bool c, float[4,8] s)
@@ -230,6 +231,7 @@ def test_what_means_a_loop_means_all_within(tmp_path: Path) -> None:
     assert len(opened(path).sites.weights) == 3
 
 
+@pytest.mark.usefixtures("any_size")
 def test_a_pattern_that_keeps_integers_away_says_so(tmp_path: Path) -> None:
     graph = """g (float[N,4,6,6] x) => (float[N,4,6,6] y) {
         a = Conv(x, w) p = MaxPool<kernel_shape=[1,1]>(a) y = Conv(p, v) }"""

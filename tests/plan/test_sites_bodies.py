@@ -12,10 +12,9 @@ from qtool.passes import prepare
 from qtool.plan.decide import decide
 from qtool.plan.sites import Sites, find_sites, fitting
 from qtool.recipe import Recipe
-from qtool.target import load_target
+from tests.cases import KERNELS
 from tests.models import Array, build, normal, weight
 
-CPU = load_target("cpu")
 W: dict[str, Any] = {"w": weight(8, 8, 1, 1), "v": weight(8, 8, 1, 1, seed=2)}
 BRANCH = """g (float[1,8,6,6] x, bool c) => (float[1,8,H,K] y) {{
     {}
@@ -33,7 +32,7 @@ def sites(graph: str, **constants: Array) -> Sites:
     model = build(graph, **constants)
     for node in model.graph.all_nodes():
         node.name = f"n_{node.outputs[0].name}"
-    return find_sites(prepare(model), Recipe(), CPU)
+    return find_sites(prepare(model), Recipe(), KERNELS)
 
 
 def static(found: Sites) -> set[str]:
@@ -62,6 +61,13 @@ def test_what_a_loop_carries_is_float_where_it_comes_in() -> None:
     found = sites(LOOP.format("a = Conv(s, w) r = Add(a, s)"), **W)
     assert found.skipped["n_r"] == "what it reads is float"
     assert static(found) == {"n_a"}
+
+
+def test_what_a_loop_carries_is_read_as_integers_beside_a_product_that_does() -> None:
+    found = sites(LOOP.format("a = Conv(s, w) t = Add(a, s) r = Conv(t, v)"), **W)
+    assert "n_t" not in found.skipped
+    assert list(found.activations) == ["s", "a", "t", "r"]
+    assert found.activations["s"].readers == (("n_a", 0), ("n_t", 1))
 
 
 def test_what_only_moves_is_quantized_before_a_product_in_a_body_too() -> None:
@@ -112,21 +118,21 @@ def test_what_no_sample_reached_computes_in_float(
     for node in model.graph.all_nodes():
         node.name = f"n_{node.outputs[0].name}"
     model = prepare(model)
-    first = find_sites(model, Recipe(), CPU)
+    first = find_sites(model, Recipe(), KERNELS)
     empty, full = Histogram.empty(), Histogram.unit().observe(normal(64))
     ranges = {name: empty if name in unseen else full for name in first.sources}
-    found = fitting(first, ranges, model, Recipe(), CPU)
+    found = fitting(first, ranges, model, Recipe(), KERNELS)
     assert static(found) == left
     assert list(found.activations) == activations
     gone = static(first) - left
     assert {found.notes[name] for name in gone} == {"no sample reached it"}
-    plan = decide(model, found, ranges, CPU)
+    plan = decide(model, found, ranges, KERNELS)
     assert set(plan.schemes) == {"n_m", "n_k", "n_p", "n_q"}  # the weights of all are stored
     assert all(np.isfinite(t.params.scale).all() for t in plan.activations.values())
 
 
 def test_sites_that_were_all_reached_are_left_alone() -> None:
     model = prepare(build(BRANCH.format("", "p = Conv(x, w)", "q = Conv(x, v)"), **W))
-    first = find_sites(model, Recipe(), CPU)
+    first = find_sites(model, Recipe(), KERNELS)
     ranges = dict.fromkeys(first.sources, Histogram.unit())
-    assert fitting(first, ranges, model, Recipe(), CPU) is first
+    assert fitting(first, ranges, model, Recipe(), KERNELS) is first

@@ -17,23 +17,21 @@ from qtool.refine.bias import bias, shrunk
 from qtool.refine.samples import Samples
 from qtool.refine.state import State
 from qtool.refine.taps import Taps
-from qtool.target import load_target
+from tests.cases import KERNELS
 from tests.models import Array, build, normal, run, sqnr, weight
-
-CPU = load_target("cpu")
 
 
 def state(model: ir.Model, samples: Array, recipe: Recipe) -> State:
     """What a quantization of a model with one input `x` starts its refinements from."""
     prepared = prepare(model, 21)
-    sites = find_sites(prepared, recipe, CPU)
+    sites = find_sites(prepared, recipe, KERNELS)
     feeds = tuple({"x": samples[i : i + 1]} for i in range(len(samples)))
     taps = Taps(prepared, sites.sources, optimize=True)
     ranges = dict.fromkeys(sites.sources, Histogram.empty())
     for each in feeds:
         for name, values in taps.run(each).items():
             ranges[name] = ranges[name].observe(values)
-    deciding = partial(decide, sites=sites, ranges=ranges, target=CPU)
+    deciding = partial(decide, sites=sites, ranges=ranges, target=KERNELS)
     return State(prepared, deciding(prepared), Samples(feeds, feeds[:1]), 1, deciding)
 
 

@@ -53,6 +53,7 @@ def test_it_ends_in_one_error(name: str, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 
 
+@pytest.mark.usefixtures("any_size")
 @pytest.mark.parametrize("opset", [7, 8, 9, 10, 11, 12, 26])
 def test_opsets(opset: int, tmp_path: Path) -> None:
     graph = """g (float[N,4,8,8] x) => (float[N,8] y) { c = Conv<pads=[1,1,1,1]>(x, k) r = Relu(c)

@@ -50,6 +50,7 @@ BAD: dict[str, tuple[Array, list[str]]] = {
 }
 
 
+@pytest.mark.usefixtures("any_size")
 @pytest.mark.parametrize("name", BAD)
 @pytest.mark.parametrize("command", ["quantize", "calibrate"])
 def test_data_that_cannot_be_measured(name: str, command: str, model: Path, tmp_path: Path) -> None:

@@ -12,11 +12,10 @@ from qtool.patterns import matches
 from qtool.plan.meant import meant
 from qtool.recipe import Recipe, Rule, load_recipe
 from qtool.search.rules import Ruled, integers
-from qtool.target import load_target
 from qtool.workflow import Job
+from tests.cases import KERNELS
 from tests.models import Array, save, weight
 
-CPU = load_target("cpu")
 GRAPH = """g (float[N,4,8,8] x) => (float[N,4,8,8] y) {
     a = Conv(x, w0) b = Conv(a, w1) c = Conv(b, w2) d = Add(a, c) e = Conv(d, w3) y = Conv(e, w0) }
 """
@@ -29,7 +28,7 @@ def job(tmp_path: Path, names: dict[str, str], recipe: Recipe | None = None) -> 
     for node in model.graph.node:
         node.name = names.get(node.output[0], f"n_{node.output[0]}")
     onnx.save(model, path)
-    return workflow.open_job(path, recipe or Recipe(), CPU, threads=1)
+    return workflow.open_job(path, recipe or Recipe(), KERNELS, threads=1)
 
 
 @pytest.mark.parametrize("name", ["conv", "con[v]*", "re:conv", "op:Conv", "a?b", "n_c\n2", "*"])
@@ -54,9 +53,9 @@ def test_who_shares_a_weight_or_a_name_with_it_is_not_meant(tmp_path: Path) -> N
 def test_what_follows_by_itself_gets_no_rule(tmp_path: Path) -> None:
     opened = job(tmp_path, {})
     made = Ruled(opened)
-    # the Add reads what n_a makes: float, so it cannot stay
-    found = made.with_floats({"n_a", "n_d"})
-    assert [r.match for r in found.recipe.rules] == ["n_a"]
+    # the Add reads what n_c makes: float, so it cannot stay
+    found = made.with_floats({"n_c", "n_d"})
+    assert [r.match for r in found.recipe.rules] == ["n_c"]
     assert "n_d" not in integers(found)
     alone = made.with_floats({"n_d"})
     assert alone.recipe.rules == (Rule(match="n_d", scheme="float"),)
@@ -77,6 +76,6 @@ def test_the_recipe_makes_the_same_plan_again(tmp_path: Path) -> None:
     found = Ruled(opened).with_floats({"con[v]*", "n_d"})
     saved = tmp_path / "recipe.toml"
     saved.write_text(found.recipe.toml(), encoding="utf-8")
-    again = workflow.open_job(opened.path, load_recipe(saved), CPU, threads=1)
+    again = workflow.open_job(opened.path, load_recipe(saved), KERNELS, threads=1)
     assert again.sites == found.sites
     assert workflow.dry_run(again).data == workflow.dry_run(found).data
