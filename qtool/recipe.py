@@ -199,15 +199,19 @@ def load_recipe(path: Path, base: dict[str, Any] | None = None) -> Recipe:
         key = ".".join(map(str, first["loc"]))
         inner = first["loc"][0] == "rules"
         known = [*Rule.model_fields] if inner else ["preset", *Recipe.model_fields]
+        last, what = str(first["loc"][-1]), first["msg"].lower().replace("tuple", "list")
         raise UsageError(
-            f"{path}: {key}: {first['msg'].lower()}",
+            f"{path}: {key}: {what}",
             f"known keys: {', '.join(known)}",
-            did_you_mean(str(first["loc"][-1]), known),
+            did_you_mean(last, known) if first["type"] in _MISNAMED else "",
         ) from error
     if recipe.data is None:
         return recipe
     # Files that the [data] table names lie beside the recipe.
     return recipe.model_copy(update={"data": recipe.data.within(path.resolve().parent)})
+
+
+_MISNAMED = ("extra_forbidden", "missing")  # a key that is misspelt is the one and the other
 
 
 def _tables(name: str, table: dict[str, Any]) -> list[str]:

@@ -124,6 +124,10 @@ class Session:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if eager:
             options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+        for written in (optimized, profile):
+            if written is not None and not _is_utf8(written):
+                why = "onnxruntime writes to paths in UTF-8 only"
+                raise MachineError(f"cannot write {written}", why, "set TMPDIR to another folder")
         if optimized is not None:
             options.optimized_model_filepath = str(optimized)
         if profile is not None:

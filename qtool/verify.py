@@ -30,6 +30,12 @@ def same_function(
     for name, value in expected.items():
         if not _is_float(value):
             continue
+        if value.shape != found[name].shape:
+            raise ModelError(
+                f"{what} changed the shape of output {name!r}",
+                f"from {value.shape} to {found[name].shape}",
+                "this is a fault of qtool; please report it with the model",
+            )
         finite = np.isfinite(value)
         before, after = (each[finite].astype(np.float64) for each in (value, found[name]))
         scale = float(np.abs(before).max(initial=0.0))
@@ -48,9 +54,12 @@ def rounded(expected: Mapping[str, Any], found: Mapping[str, Any], *, certain: b
     Raises:
         ModelError: so far that it is no rounding, on feeds that are `certain` to mean something.
     """
-    worst, where = np.inf, ""
+    worst, where, others = np.inf, "", list[str]()
     for name, value in expected.items():
         if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu" or not value.size:
+            continue
+        if value.shape != found[name].shape:  # as many boxes as there are
+            others.append(f"output {name!r} has shape {found[name].shape}, and had {value.shape}")
             continue
         pair = [np.asarray(each, np.float64).reshape(1, -1) for each in (value, found[name])]
         finite = np.isfinite(pair[0]) & np.isfinite(pair[1])
@@ -65,6 +74,8 @@ def rounded(expected: Mapping[str, Any], found: Mapping[str, Any], *, certain: b
             f"it is {worst:.1f} dB from the quantized model's, which rounding cannot explain",
             "give the float model it was made from",
         )
+    if not where and others:
+        return [f"in the dequantized model {other}" for other in others]
     if not where:
         return ["the dequantized model gives the same as the quantized one"]
     unusual = (
@@ -101,7 +112,11 @@ def check_written(
     cast = Casts(original.signature, session.signature)
     expected, found = original.run(feeds), session.run(cast(feeds))
     for name, value in expected.items():
-        if _is_float(value) and (np.isfinite(value) & ~np.isfinite(found[name])).any():
+        if not _is_float(value):
+            continue
+        finite, lost = np.isfinite(value), ~np.isfinite(found[name])
+        # Where their number follows from values, there may be others.
+        if (finite & lost).any() if finite.shape == lost.shape else finite.all() and lost.any():
             raise ModelError(f"output {name!r} of the quantized model is NaN or Inf")
     return True
 

@@ -55,6 +55,12 @@ def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
     assert load_recipe(written(tmp_path, "")) == Recipe()
 
 
+def test_a_known_key_with_a_wrong_value_is_not_compared_with_itself(tmp_path: Path) -> None:
+    message = refused(written(tmp_path, 'algorithms = "bias"'))
+    assert "algorithms: input should be a valid list" in message
+    assert "did you mean" not in message
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

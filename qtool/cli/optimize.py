@@ -45,6 +45,7 @@ def optimized(
     """
     if goal is None:
         return job
+    from qtool.algorithms import needing_samples, of_stage
     from qtool.calibrate.file import load
     from qtool.calibrate.fitting import require_same_data
     from qtool.cli.console import doing
@@ -57,6 +58,13 @@ def optimized(
             "--optimize latency and --dry-run are both given",
             "the one measures, the other measures nothing",
             "leave out  --dry-run;  --save-recipe FILE  writes down what is found",
+        )
+    transforms = needing_samples(of_stage(job.recipe.algorithms, "transform"))
+    if calibration is not None and transforms:
+        raise UsageError(
+            f"--optimize latency and --calibration do not go with {', '.join(transforms)}",
+            "what that changes depends on what is found, and the file was measured after it",
+            "leave out  --calibration:  ranges are measured on  --data  then",
         )
     made = load(calibration) if calibration is not None else None
     if made is not None and data is not None:
@@ -86,7 +94,8 @@ def show(outcome: Outcome) -> None:
         ends = each.first if each.layers == 1 else f"{each.first} … {each.last}"
         took = each.share * time.candidate_median_ms
         layers = f"{each.layers} layer{'' if each.layers == 1 else 's'}"
-        err.print(printable(f"  {kind:9}{layers:>11}{took:9.3f} ms  {ends}"), markup=False)
+        line = f"  {kind:9}{layers:>11}{took:9.3f} ms  {ends}"
+        err.print(printable(line, lines=False), markup=False)
     low, high = time.interval.low, time.interval.high
     threads = f"{time.threads or 'all'} thread{'' if time.threads == 1 else 's'}"
     err.print(

@@ -95,7 +95,9 @@ class _Walk:
             return {0}, carried[0]
         if op == "MatMul" and 1 in carried:  # probabilities x values
             labels = carried[1]
-            kept = labels.ndim < 2 or labels.shape[-2] == 1
+            # A vector is summed over, as a matrix is along its rows.
+            rank = rank_of(node.inputs[1])
+            kept = rank is not None and rank > 1 and (labels.ndim < 2 or labels.shape[-2] == 1)
             return ({1}, labels) if kept else (set(), None)
         return self._layer(node, carried)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -12,40 +13,51 @@ from qtool.apart import open_model
 from qtool.refine.taps import Feeds
 
 MOST = 120.0  # dB, about what float32 holds
+BYTES = 256 << 20  # of outputs that may be held: beyond it the last samples are left out
+_FEWEST = 8  # samples that always stay
 
 
 class Judge:
     """Holds what the float model gives, and judges others by it."""
 
     def __init__(self, model: ir.Model, feeds: Sequence[Feeds], threads: int) -> None:
-        self._feeds, self._threads = feeds, threads
-        self._expected = self._outputs(model)
+        self._threads, held = threads, 0
+        self._runs = list[tuple[Feeds, dict[str, NDArray[Any]]]]()
+        session = open_model(model, threads=threads)
+        for each in feeds:
+            outputs = session.run(each).items()
+            real = {n: x for n, x in outputs if isinstance(x, np.ndarray) and x.dtype.kind == "f"}
+            self._runs.append((each, real))
+            held += sum(x.nbytes for x in real.values())
+            if held > BYTES and len(self._runs) >= _FEWEST:
+                break
 
     def sqnr_db(self, model: ir.Model) -> NDArray[np.float64]:
         """Signal over error of the real outputs in each run, dB, at most `MOST`.
 
-        Each output counts alike; empty if none is a real number. As the runtime computes it,
-        kernels fused.
+        Each output counts alike; empty if none is a real number. One that has another shape, as
+        the number of boxes found may be, is lost: 0 dB. As the runtime computes it, kernels fused.
         """
-        found = self._outputs(model)
-        lost = []
-        for name, expected in self._expected.items():
-            pairs = zip(expected, found[name], strict=True)
-            noise = np.array([np.vdot(y - x, y - x) for x, y in pairs])
-            signal = np.array([np.vdot(x, x) for x in expected])
-            if signal.any():
-                lost.append(noise / np.maximum(signal, signal.mean() * 10 ** (-MOST / 10)))
-        if not lost:
-            return np.empty(0)
-        return np.asarray(-10 * np.log10(np.maximum(np.mean(lost, axis=0), 10 ** (-MOST / 10))))
-
-    def _outputs(self, model: ir.Model) -> dict[str, list[NDArray[np.float64]]]:
-        """Output name -> its values in each run; what is not finite in float counts as 0."""
         session = open_model(model, threads=self._threads)
-        found: dict[str, list[NDArray[np.float64]]] = {}
-        for feeds in self._feeds:
-            for name, value in session.run(feeds).items():
-                if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-                    real = np.nan_to_num(value.astype(np.float64), nan=0, posinf=0, neginf=0)
-                    found.setdefault(name, []).append(real)
-        return found
+        energies = []
+        for feeds, expected in self._runs:
+            found = session.run(feeds)
+            energies.append([_energies(x, found[name]) for name, x in expected.items()])
+        signal, noise = np.array(energies, np.float64).reshape(len(energies), -1, 2).T
+        heard = signal.any(axis=1)
+        signal, noise = signal[heard], noise[heard]
+        if not len(signal):
+            return np.empty(0)
+        floor = signal.mean(axis=1, keepdims=True) * 10 ** (-MOST / 10)
+        lost = np.where(np.isnan(noise), 1.0, noise / np.maximum(signal, floor))
+        return np.asarray(-10 * np.log10(np.maximum(lost.mean(axis=0), 10 ** (-MOST / 10))))
+
+
+def _energies(expected: NDArray[Any], found: NDArray[Any]) -> tuple[float, float]:
+    """Of the signal, and of the error: NaN where shapes differ. What is not finite counts as 0."""
+    x, y = (
+        np.nan_to_num(each.astype(np.float64), nan=0, posinf=0, neginf=0)
+        for each in (expected, found)
+    )
+    error = y - x if x.shape == y.shape else np.full(1, np.nan)
+    return float(np.vdot(x, x)), float(np.vdot(error, error))

@@ -7,9 +7,13 @@ cut into other files, gives the same model.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
+from math import inf
 from typing import TypeAlias
+
+import numpy as np
 
 from qtool.data.dataset import Dataset
 from qtool.refine.taps import Feeds
@@ -31,28 +35,50 @@ class Samples:
 def drawn(data: Dataset, batch_size: int = 1) -> Samples:
     """Reads all samples once and keeps those with the least hashes; one of three is set apart.
 
-    Where states are carried, only those that start a sequence tell something by themselves.
+    Where states are carried, only those that start a sequence tell something by themselves. Batches
+    are made of what was chosen: those of the data depend on its order.
 
     Raises:
         DataError: a sample cannot be read or does not fit.
         UsageError: as `Dataset.blocks`.
     """
+    data.blocks(batch_size)
     kept: list[_Ranked] = []
-    held, seen = 0, count()
-    most = LEARNED + JUDGED
-    for block in data.blocks(batch_size):
-        for number, feeds in enumerate(data.batches(batch_size, [block])):
-            if data.states and number:
-                break
-            rank = -min(data.hashes(feeds, 0))
-            heapq.heappush(kept, (rank, next(seen), feeds))
-            held += _bytes(feeds)
-            while len(kept) > 2 and (len(kept) > most or held > BYTES):
-                held -= _bytes(heapq.heappop(kept)[2])
+    held, seen, bound = 0, count(), -inf
+    most = max(2, (LEARNED + JUDGED) // batch_size) * batch_size
+    for block in data.blocks(1):
+        feeds = next(data.batches(1, [block]))
+        rank = -min(data.hashes(feeds, 0))
+        if rank < bound:  # else what is kept of large samples would depend on their order
+            continue
+        heapq.heappush(kept, (rank, next(seen), feeds))
+        held += _bytes(feeds)
+        while len(kept) > 2 * batch_size and (len(kept) > most or held > BYTES):
+            bound, _, left_out = heapq.heappop(kept)
+            held -= _bytes(left_out)
     chosen = [feeds for _, _, feeds in sorted(kept, key=lambda each: -each[0])]
-    share = len(chosen) * JUDGED // most
-    apart = max(1, share) if len(chosen) > 1 else 0
-    return Samples(tuple(chosen[apart:]), tuple(chosen[:apart] or chosen))
+    if bound > -inf:  # there were more: the last batch need not be short
+        del chosen[len(chosen) // batch_size * batch_size :]
+    runs = chosen if batch_size == 1 else list(_batches(chosen, batch_size))
+    share = len(runs) * JUDGED // (LEARNED + JUDGED)
+    apart = max(1, share) if len(runs) > 1 else 0
+    return Samples(tuple(runs[apart:]), tuple(runs[:apart] or runs))
+
+
+def _batches(every: list[Feeds], size: int) -> Iterator[Feeds]:
+    """Those of one shape side by side, in order; what does not fill a batch comes last."""
+    waiting: dict[tuple[tuple[int, ...], ...], list[Feeds]] = {}
+    for feeds in every:
+        alike = waiting.setdefault(tuple(x.shape for x in feeds.values()), [])
+        alike.append(feeds)
+        if len(alike) == size:
+            yield _stacked(alike)
+            alike.clear()
+    yield from (_stacked(alike) for alike in waiting.values() if alike)
+
+
+def _stacked(batch: list[Feeds]) -> Feeds:
+    return {name: np.concatenate([feeds[name] for feeds in batch]) for name in batch[0]}
 
 
 def _bytes(feeds: Feeds) -> int:

@@ -18,7 +18,7 @@ from qtool.apart import open_model
 from qtool.bodies import bodies_of
 from qtool.refine.taps import Feeds
 
-BYTES = 512 << 20  # that may wait between two stages: beyond it the last samples are left out
+BYTES = 512 << 20  # that may be held at once: beyond it the last samples are left out
 _FEWEST = 8  # samples that always stay
 
 Held = dict[str, NDArray[Any]]
@@ -29,8 +29,9 @@ def walk(
 ) -> Iterator[list[Held]]:
     """Run up to the stops of one stage after the other: for each sample, stop -> value.
 
-    What the caller puts into these dictionaries is what all behind will read. Samples may become
-    fewer, from the end. Nothing is optimized, for the reason that `Taps` gives.
+    What the caller puts into these dictionaries is what all behind will read; the list is empty
+    once the next stage is asked for. Samples may become fewer, from the end. Nothing is optimized,
+    for the reason that `Taps` gives.
 
     Args:
         model: one that `can_walk`.
@@ -43,16 +44,21 @@ def walk(
         session = open_model(
             _part(model, held[0], [*reached, *waiting]), threads=threads, optimize=False
         )
-        given = []
+        given, size = list[Held](), 0
         for values in held:
-            values.update(session.run(values))
+            # Copies: as long as one of its results is held, a session keeps the room of all.
+            values.update((name, x.copy()) for name, x in session.run(values).items())
             given.append({name: values.pop(name) for name in reached})
             for name in course.read_last(stage):
                 values.pop(name, None)
+            size += sum(x.nbytes for each in (values, given[-1]) for x in each.values())
+            if size > BYTES and len(given) >= _FEWEST:
+                break
+        del held[len(given) :]
         yield given
         for values, changed in zip(held, given, strict=True):
             values.update({name: changed[name] for name in reached if name in course.last})
-        del held[max(_FEWEST, BYTES // max(1, sum(x.nbytes for x in held[0].values()))) :]
+        given.clear()  # the caller has it still, and would hold what is read no more
 
 
 def can_walk(model: ir.Model) -> bool:
@@ -88,6 +94,8 @@ class _Course:
         self._stops, self._made, self.last = stops, made, dict[str, int]()
         for node in reversed(path):
             known = [name for name in read[node] if name in made]
+            if not known and stops.isdisjoint(v.name or "" for v in node.outputs):
+                continue  # weights and what is made of them: each part has its own
             stage = max((made[name] + (name in stops) for name in known), default=0)
             made.update((v.name or "", stage) for v in node.outputs if v.name)
             self.last.update((name, max(stage, self.last.get(name, 0))) for name in known)

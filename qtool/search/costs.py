@@ -124,8 +124,12 @@ class Costs:
         while node is not None:
             if node.name in self._shapes:
                 return self._shapes[node.name or ""]
-            value = next((v for v in node.inputs if v is not None and constant(v) is None), value)
-            node = value.producer()
+            made_from = next(
+                (v for v in node.inputs if v is not None and constant(v) is None), None
+            )
+            if made_from is None:  # nothing was fed to it
+                break
+            value, node = made_from, made_from.producer()
         return tuple(size if isinstance(size, int) else 1 for size in value.shape or ())
 
 

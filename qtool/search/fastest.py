@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from itertools import islice
-from pathlib import Path
 
 from qtool.calibrate.file import Calibration
 from qtool.calibrate.fitting import require_fit
 from qtool.compare.judge import LATENCY_SAMPLES
 from qtool.data import Dataset, carried
 from qtool.errors import UsageError
+from qtool.files import discard_folder, temporary_folder
 from qtool.search.costs import Costs
 from qtool.search.latency import Outcome, search
 from qtool.search.rules import integers
 from qtool.search.workbench import FEW, Workbench, feeds_like
-from qtool.workflow import Job
+from qtool.workflow import Job, open_job
 
 
 def fastest(
@@ -36,6 +35,7 @@ def fastest(
     Raises:
         UsageError: there is nothing to time, or activations are not measured beforehand.
         DataError: a sample cannot be read, or the calibration is of another model or recipe.
+        MachineError: there is no room for the models that are timed.
     """
     if data is None and calibration is None:
         raise UsageError(
@@ -64,7 +64,15 @@ def fastest(
         feeds = [feeds_like(calibration, job.signature, batch_size)]
     known = dict(calibration.histograms) if calibration is not None else {}
     few = data.choose(FEW, job.recipe.seed) if data is not None and calibration is None else None
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Workbench(job, feeds, Path(folder), known, few, batch_size)
+    folder = temporary_folder()
+    try:
+        bench = Workbench(job, feeds, folder, known, few, batch_size)
         outcome = search(Costs(job.model.graph, bench.units), bench, say=say)
-        return bench.jobs[outcome.floats], outcome, bench.lacking
+        made = bench.jobs[outcome.floats]
+        if outcome.stored and calibration is None:
+            # 16-bit activations want a higher opset than weights alone: as the saved recipe has it.
+            real = job.dequantized is not None
+            made = open_job(job.path, made.recipe, job.target, threads=job.threads, requantize=real)
+        return made, outcome, bench.lacking
+    finally:
+        discard_folder(folder)

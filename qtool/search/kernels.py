@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qtool.errors import MachineError
 from qtool.runtime import Session
 
 Feeds = Mapping[str, NDArray[Any]]
@@ -52,6 +53,7 @@ def profile(
 
     Raises:
         ModelError: a model does not load or run.
+        MachineError: there is no room for the profiles.
     """
     sessions = [
         Session(path, threads=threads, profile=folder / f"profile{index}")
@@ -66,9 +68,17 @@ def profile(
     found = []
     for session in sessions:
         file = session.end_profile()
-        found.append(read(json.loads(file.read_text(encoding="utf-8")), runs))
-        file.unlink()
+        try:
+            events = json.loads(file.read_text(encoding="utf-8"))
+            file.unlink()
+        except (OSError, ValueError) as error:  # the runtime does not say that it could not write
+            raise MachineError(f"cannot write {file}", "the profile is cut short", ROOM) from error
+        found.append(read(events, runs))
     return found
+
+
+ROOM = "set TMPDIR to a folder with free space"
+"""What to do where the folder of candidates and profiles is full."""
 
 
 def read(events: Sequence[Mapping[str, Any]], runs: int) -> list[Kernel]:

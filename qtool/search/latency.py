@@ -6,7 +6,8 @@
 3. moves of the best so far, the most promising first: a segment's border by a layer or two, a whole
    segment over to the other side
 4. what is left is held against the model that was given. What is not faster there, by the
-   harness's verdict, gives way to weights only, which take the time of float
+   harness's verdict, gives way to weights only, which take the time of float; not so where the
+   model that was given was quantized, and float is slower than that
 
 A choice replaces another only where the interval of their ratio says that it is faster: equal ones
 leave more in integers. Time alone is judged; nothing here depends on values but the time.
@@ -115,7 +116,10 @@ def search(
     say("judging the best against the model that was given")
     judged = bench.ratio(None, best, None)
     if best != every and judged.verdict != "faster":
-        best, judged = every, bench.ratio(None, every, None)
+        stored = bench.ratio(None, every, None)
+        # Float is no way out where what was given is in integers already.
+        if stored.verdict != "slower" or stored.ratio <= judged.ratio:
+            best, judged = every, stored
     segments = _segments(costs, bench.kernels(best)[0], best)
     return Outcome(best, judged, segments, len(tried), best == every)
 

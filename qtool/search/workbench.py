@@ -17,12 +17,13 @@ from qtool.compare.latency import Feeds, measure
 from qtool.compare.result import Latency
 from qtool.data.dataset import Dataset
 from qtool.data.fed import Fed
+from qtool.errors import MachineError
 from qtool.numeric.histogram import Histogram
 from qtool.passes import rewritten
 from qtool.plan.decide import decide
 from qtool.plan.sites import fitting
 from qtool.runtime import Session, probe
-from qtool.search.kernels import Kernel, profile
+from qtool.search.kernels import ROOM, Kernel, profile
 from qtool.search.latency import Floats
 from qtool.search.rules import Ruled, integers
 from qtool.signature import Signature
@@ -95,7 +96,10 @@ class Workbench:
             job.model, sites, self.known, job.target, keep_io_types=job.recipe.keep_io_types
         )
         path = self.folder / f"choice{len(self._paths)}.onnx"
-        path.write_bytes(models.serialize(rewritten(job.model, plan)))
+        try:
+            path.write_bytes(models.serialize(rewritten(job.model, plan)))
+        except OSError as error:
+            raise MachineError(f"cannot write {path}, to be timed", str(error), ROOM) from error
         return path
 
 

@@ -16,6 +16,7 @@ from qtool.compare import latency as harness
 from qtool.compare.result import Latency
 from qtool.numeric.bootstrap import Interval
 from qtool.recipe import load_recipe
+from qtool.runtime import Session
 from qtool.search import kernels, latency, workbench
 from tests.models import normal, save, weight
 
@@ -54,6 +55,7 @@ def activations(path: Path) -> int:
     return sum(node.op_type == "QuantizeLinear" for node in onnx.load(path).graph.node)
 
 
+@pytest.mark.usefixtures("any_size")
 def test_what_was_found_is_said_and_can_be_made_again(qtool: Run, tmp_path: Path) -> None:
     model, data = narrow(tmp_path)
     output, recipe = tmp_path / "fast.onnx", tmp_path / "fast.toml"
@@ -79,8 +81,9 @@ def test_what_was_found_is_said_and_can_be_made_again(qtool: Run, tmp_path: Path
     assert again.read_bytes() == output.read_bytes()
 
 
+@pytest.mark.parametrize("scheme", ["w8a8", "w8a16"])  # the latter wants a higher opset
 def test_integers_that_lose_leave_no_conversion_in_the_file(
-    qtool: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    qtool: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
     # Each choice is faster than the one before, says this clock, and none than what was given.
     honest = harness.measure
@@ -91,14 +94,19 @@ def test_integers_that_lose_leave_no_conversion_in_the_file(
 
     monkeypatch.setattr(workbench, "measure", biased)
     model, data = narrow(tmp_path)
-    output = tmp_path / "fast.onnx"
+    output, recipe = tmp_path / "fast.onnx", tmp_path / "fast.toml"
     result = qtool(
-        "quantize", model, "--data", data, "--optimize", "latency", "-o", output, "--threads", 1
-    )
+        "quantize", model, "--data", data, "--optimize", "latency", "-o", output, "--threads", 1,
+        "--scheme", scheme, "--save-recipe", recipe,
+    )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     assert "no choice with integers is faster than float here" in result.stderr
     assert not activations(output)
     assert output.stat().st_size < 0.6 * model.stat().st_size
+    again = tmp_path / "again.onnx"
+    made = qtool("quantize", model, "--data", data, "--recipe", recipe, "-o", again)
+    assert made.exit_code == 0, made.stderr
+    assert again.read_bytes() == output.read_bytes()
 
 
 def test_a_calibration_file_serves_too(qtool: Run, tmp_path: Path) -> None:
@@ -121,6 +129,7 @@ def test_a_calibration_file_serves_too(qtool: Run, tmp_path: Path) -> None:
         (["--data", "DATA", "--dry-run"], "--dry-run are both given"),
         (["--data", "DATA", "--mode", "dynamic"], "measured beforehand"),
         (["--data", "DATA", "--optimize", "beauty"], "beauty"),
+        (["--data", "DATA", "--preset", "accurate", "--calibration", "DATA"], "go with smooth"),
     ],
 )
 def test_what_does_not_go_together_is_a_usage_error(
@@ -132,6 +141,39 @@ def test_what_does_not_go_together_is_a_usage_error(
     result = qtool("quantize", model, *given, *goal)
     assert result.exit_code == 2
     assert says in result.stderr
+    assert not list(tmp_path.glob("*.int8.onnx"))
+
+
+def test_a_name_of_two_lines_takes_one(qtool: Run, tmp_path: Path) -> None:
+    model, data = narrow(tmp_path)
+    made = onnx.load(model)
+    for index, node in enumerate(made.graph.node):
+        node.name = f"a\n::error::b{index}"
+    onnx.save(made, model)
+    result = qtool(
+        "quantize", model, "--data", data, "--optimize", "latency", "--threads", 1,
+        "-o", tmp_path / "fast.onnx",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    assert not any(line.startswith("::") for line in result.stderr.splitlines())
+
+
+def test_a_folder_that_is_full_is_no_bug(
+    qtool: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The runtime says nothing where the disk takes only a part of a profile.
+    whole = Session.end_profile
+
+    def cut_short(session: Session) -> Path:
+        path = whole(session)
+        path.write_bytes(path.read_bytes()[:1000])
+        return path
+
+    monkeypatch.setattr(Session, "end_profile", cut_short)
+    model, data = narrow(tmp_path)
+    result = qtool("quantize", model, "--data", data, "--optimize", "latency", "--threads", 1)
+    assert result.exit_code == 5
+    assert "set TMPDIR to a folder with free space" in result.stderr
     assert not list(tmp_path.glob("*.int8.onnx"))
 
 

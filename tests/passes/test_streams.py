@@ -131,6 +131,15 @@ def test_what_is_no_stream(nodes: str) -> None:
     assert not streams(found.graph)
 
 
+def test_a_vector_is_summed_over() -> None:
+    nodes = "a = MatMul(x, w) v = Squeeze(a, zero) m = MatMul(q, v) y = MatMul(m, u)"
+    model = build(
+        f"g (float[1,4] x, float[8,8] q) => (float[8] y) {{ {nodes} }}",
+        w=weight(4, 8), zero=np.array([0]), u=weight(8, 8),
+    )  # fmt: skip
+    assert not streams(model.graph)
+
+
 def test_a_clip_without_an_upper_bound_is_a_relu() -> None:
     nodes = "a = Conv(x, w, b) k = Clip(a, zero) y = Conv(k, v)"
     model = build(f"g ({IMAGE}) => (float y) {{ {nodes} }}", **C8, zero=np.float32(0))

@@ -12,6 +12,7 @@ import pytest
 from qtool import refine as refining
 from qtool.plan.plan import Plan, TensorPlan
 from qtool.refine import Done, refine
+from qtool.refine import judge as judging
 from qtool.refine.judge import MOST, Judge
 from qtool.refine.samples import Samples
 from qtool.refine.state import State
@@ -95,3 +96,25 @@ def test_the_judge_tells_decibels_of_each_sample() -> None:
         return float(10 * np.log10(np.sum(exact**2) / np.sum(lost**2)))
 
     np.testing.assert_allclose(found, [expected(feeds["x"]) for feeds in FEEDS[:3]], atol=1e-3)
+
+
+def test_an_output_of_another_shape_is_lost() -> None:
+    """As many values as are above 0: here there are fewer."""
+    text = (
+        "g (float[N,8] x) => (float[N,8] y, float[M] z) {{ y = Neg(x) s = Sub(x, {0})"
+        " k = Greater(s, o) f = Reshape(k, all) v = Reshape(x, all) z = Compress(v, f) }}"
+    )
+    constants: dict[str, Array] = {"o": np.float32(0), "c": np.float32(0.3), "all": np.array([-1])}
+    exact, other = (build(text.format(by), **constants) for by in "oc")
+    found = Judge(exact, FEEDS, 1).sqnr_db(other)
+    lost = [((feeds["x"] > 0) != (feeds["x"] > 0.3)).any() for feeds in FEEDS]
+    assert any(lost) and not all(lost)
+    np.testing.assert_allclose(found[lost], 10 * np.log10(2), atol=1e-3)  # one output of two
+    assert (found[np.invert(lost)] == MOST).all()
+
+
+def test_outputs_that_are_held_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judging, "BYTES", 10 * 32)
+    assert len(Judge(model(), FEEDS, 1).sqnr_db(model())) == 11
+    monkeypatch.setattr(judging, "BYTES", 32)
+    assert len(Judge(model(), FEEDS, 1).sqnr_db(model())) == 8

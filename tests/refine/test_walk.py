@@ -60,11 +60,24 @@ def test_sizes_may_differ_between_samples() -> None:
     assert sizes == [[6, 3, 9]]
 
 
-def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BYTES", 10 * 4 * 4 * 36)  # ten tensors
-    counts = [len(given) for given in walk(model(), ["a", "b", "d"], feeds(20))]
-    assert counts[0] == 20
-    assert counts[-1] == 8
+def test_what_is_held_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the first stage `a` and `s` of each sample, and `k`, which is a byte."""
+    counts = {}
+    for tensors in (100, 36, 10):
+        monkeypatch.setattr(module, "BYTES", tensors * 4 * 4 * 36)
+        counts[tensors] = [len(given) for given in walk(model(), ["a", "b", "d"], feeds(20))]
+    assert counts[100] == [20, 20, 20]
+    assert counts[36][0] == 18  # the one that was too much stays
+    assert counts[10] == [8, 8, 8]
+
+
+def test_what_weights_are_made_of_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each sample would hold them anew."""
+    wide = build("g (float[N,8] x) => (float[N,900] z) { a = Mul(x, x) k = Abs(w) b = MatMul(a, k)"
+                 " z = Abs(b) }", w=weight(8, 900))  # fmt: skip
+    fed = [{"x": normal(1, 8, seed=i)} for i in range(12)]
+    monkeypatch.setattr(module, "BYTES", 12 * 4 * (8 + 900))
+    assert [len(given) for given in walk(wide, ["a", "b"], fed)] == [12, 12]
 
 
 def test_sequences_are_not_carried() -> None:

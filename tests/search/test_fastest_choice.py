@@ -59,6 +59,13 @@ def test_what_is_not_faster_than_the_given_model_gives_way_to_its_weights() -> N
     assert found(world).floats == set(world.times)
 
 
+def test_float_is_no_way_out_where_the_given_model_is_in_integers() -> None:
+    world = World(layers((5, 20), (5, 20)), given=18.0)
+    outcome = found(world)
+    assert outcome.floats == Floats() and not outcome.stored
+    assert outcome.latency.ratio == 1
+
+
 def test_equal_choices_leave_more_in_integers() -> None:
     # c0 in float gains 0.4 of 60: less than the clock can tell
     outcome = found(World(layers((12.4, 12.0), *[(11.0, 40.0)] * 4), crossing=0.0))

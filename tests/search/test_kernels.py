@@ -84,6 +84,19 @@ def test_what_a_mixed_model_shows_corrects_what_conversions_are_thought_to_take(
     assert costs.time({"c1"}) == pytest.approx(27)
 
 
+def test_what_nothing_is_fed_to_and_no_run_reached_has_the_shape_it_says() -> None:
+    model = build(
+        """g (float[1,4,8,8] x) => (float[1,4,8,8] y) {
+            r = RandomNormal<shape=[1,4,8,8]>() y = Conv(r, w) }""",
+        w=weight(4, 4, 1, 1),
+    )
+    for node in model.graph:
+        node.name = f"n_{node.op_type}"
+    costs = Costs(model.graph, ["n_Conv"])
+    costs.learn([Kernel("n_Conv", "QLinearConv", 10.0, (1, 4, 8, 8))], frozenset())
+    assert costs.time(frozenset()) > 10
+
+
 def test_models_are_profiled_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "SECONDS", 0.02)
     graph = "g (float[1,8] x) => (float[1,8] y) { a = MatMul(x, w) y = Softmax(a) }"
