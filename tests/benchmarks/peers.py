@@ -28,11 +28,13 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from qtool import inspect, workflow
+from qtool.algorithms import needing_samples
 from qtool.compare import latency
 from qtool.data import Declaration, open_dataset
 from qtool.data.dataset import Dataset
 from qtool.numeric.metrics import sqnr_db
 from qtool.recipe import Recipe
+from qtool.refine.samples import drawn
 from qtool.runtime import Session
 from qtool.signature import Signature
 from qtool.target import load_target
@@ -59,12 +61,18 @@ def opened(path: Path, signature: Signature) -> Dataset:
     return open_dataset(path, signature, Declaration.model_validate({"inputs": {name: table}}))
 
 
-def ours(model: Path, data: Dataset, output: Path) -> float:
+def ours(model: Path, data: Dataset, output: Path, recipe: Recipe | None = None) -> float:
+    """As `qtool quantize -f` makes it; seconds."""
     start = time.perf_counter()
-    recipe = Recipe(samples=len(data))
-    job = workflow.open_job(model, recipe, load_target("cpu"))
-    calibration = workflow.measure(job, data)
-    workflow.write(job, workflow.build(job, calibration), output, next(data.batches(1)))
+    chosen = (recipe or Recipe()).model_copy(update={"samples": len(data)})
+    job = workflow.open_job(model, chosen, load_target("cpu"))
+    samples = drawn(data) if needing_samples(chosen.algorithms) else None
+    if samples is not None:
+        job = workflow.smoothed(job, samples)
+    feeds = next(data.batches(1))
+    workflow.check_preparation(job, feeds)
+    quantized = workflow.build(job, workflow.measure(job, data), samples)
+    workflow.write(job, quantized, output, feeds, force=True)
     return time.perf_counter() - start
 
 

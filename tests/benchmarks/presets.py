@@ -18,7 +18,6 @@ import argparse
 import contextlib
 import logging
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,16 +25,13 @@ from pathlib import Path
 import numpy as np
 from onnxruntime.quantization import CalibrationMethod
 
-from qtool import workflow
-from qtool.algorithms import ALGORITHMS, needing_samples
+from qtool.algorithms import ALGORITHMS
 from qtool.compare.judge import compare
 from qtool.compare.result import Comparison
 from qtool.data import open_dataset
 from qtool.data.dataset import Dataset
 from qtool.recipe import Recipe, presets
-from qtool.refine.samples import drawn
 from qtool.runtime import Session
-from qtool.target import load_target
 from tests.benchmarks import peers
 from tests.benchmarks.forms import SAMPLES, TASKS, judged_on, score_of
 from tests.benchmarks.skewed import skewed
@@ -88,28 +84,10 @@ def recipes() -> dict[str, Recipe]:
     return plain | alone | whole
 
 
-def made(model: Path, recipe: Recipe, data: Dataset, output: Path) -> float:
-    """As `qtool quantize -f` makes it; seconds."""
-    start = time.perf_counter()
-    job = workflow.open_job(model, recipe.model_copy(update={"samples": len(data)}), TARGET)
-    samples = drawn(data) if needing_samples(recipe.algorithms) else None
-    if samples is not None:
-        job = workflow.smoothed(job, samples)
-    feeds = next(data.batches(1))
-    workflow.check_preparation(job, feeds)
-    calibration = workflow.measure(job, data)
-    quantized = workflow.build(job, calibration, samples)
-    workflow.write(job, quantized, output, feeds, force=True)
-    return time.perf_counter() - start
-
-
-TARGET = load_target("cpu")
-
-
 def accuracy(subject: Subject, folder: Path) -> None:
     for name, recipe in recipes().items():
         output = folder / "made.onnx"
-        seconds = made(subject.model, recipe, subject.calib, output)
+        seconds = peers.ours(subject.model, subject.calib, output, recipe)
         found = compare(subject.model, output, subject.judged)
         first = found.outputs[0]
         agreement = first.agreement.value * 100 if first.agreement else np.nan
@@ -121,8 +99,8 @@ def timed(subject: Subject, folder: Path, turns: int = 3) -> None:
     """Medians of turns, theirs over ours."""
     names = presets()
     makers: dict[str, Callable[[], float]] = {
-        name: lambda name=name: made(  # type: ignore[misc]
-            subject.model, Recipe.model_validate(names[name]), subject.calib, folder / "made.onnx"
+        name: lambda name=name: peers.ours(  # type: ignore[misc]
+            subject.model, subject.calib, folder / "made.onnx", Recipe.model_validate(names[name])
         )
         for name in names
     }
