@@ -193,6 +193,9 @@ def measure(
     return found
 
 
+_ONE = 1  # thread: kernels that nothing was fused into give other last bits with other numbers
+
+
 def smoothed(job: Job, samples: Samples) -> Job:
     """The job with the transforms applied that need samples; calibration comes after them.
 
@@ -202,7 +205,7 @@ def smoothed(job: Job, samples: Samples) -> Job:
     model = job.model
     for name in of_stage(job.recipe.algorithms, "transform"):
         if name in SMOOTHERS:
-            model = SMOOTHERS[name](model, samples, job.recipe, job.target, job.threads)
+            model = SMOOTHERS[name](model, samples, job.recipe, job.target, _ONE)
     if model is job.model:
         return job
     return replace(job, model=model, sites=find_sites(model, job.recipe, job.target))
@@ -228,7 +231,7 @@ def build(
     deciding, plan = _decided(job, histograms)
     if samples is None:
         return Quantized(models.serialize(rewritten(job.model, plan)), plan)
-    start = State(job.model, plan, samples, job.threads, deciding)
+    start = State(job.model, plan, samples, _ONE, deciding)
     state, done = refine(start, job.recipe.algorithms, step)
     return Quantized(models.serialize(state.quantized()), state.plan, done)
 

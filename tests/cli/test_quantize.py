@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from qtool.recipe import presets
+from tests.cli.conftest import SAMPLES
+
 Run = Callable[..., Result]
 
 
@@ -163,6 +166,19 @@ def test_a_calibration_file_gives_the_same_bytes_as_the_data(
     a, b, c, d, e = ((cnn / name).read_bytes() for name in "abcde")
     assert a == b
     assert c == d == e
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", presets())
+def test_threads_do_not_change_the_bytes(qtool: Run, tmp_path: Path, preset: str) -> None:
+    sample = SAMPLES / "text_transformer"
+    for threads in (1, 2):
+        done = qtool(
+            "quantize", sample / "model.onnx", "--data", sample / "calib", "--samples", 100,
+            "--preset", preset, "--threads", threads, "-o", tmp_path / f"{threads}",
+        )  # fmt: skip
+        assert done.exit_code == 0, done.stderr
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
 
 
 def test_a_calibration_file_is_no_replacement_for_samples(qtool: Run, cnn: Path) -> None:
