@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -105,6 +106,11 @@ def summary(plan: Plan, job: Job, *, verbose: bool = False) -> None:
 def refined(done: Iterable[Done]) -> None:
     """What each algorithm that runs samples was worth, on those that were set apart."""
     for each in done:
+        if math.isnan(each.before):
+            _say(
+                f"  {each.algorithm}: no output is a real number, so nobody knows what it is worth"
+            )
+            continue
         left = "" if each.kept else ": not kept"
         _say(f"  {each.algorithm}: outputs {each.before:.1f} -> {each.after:.1f} dB{left}")
 

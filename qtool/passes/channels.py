@@ -46,8 +46,8 @@ def numbers(node: ir.Node, position: int, name: str) -> list[int] | None:
 
 
 def rank_of(value: ir.Value | None) -> int | None:
-    """How many axes the value has, if that is known."""
-    return None if value is None or value.shape is None else len(value.shape)
+    """How many axes the value has, if that is known; of a file that says none, it is not."""
+    return None if value is None or value.shape is None else len(value.shape) or None
 
 
 def bounds(node: ir.Node) -> tuple[float, float]:

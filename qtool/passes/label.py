@@ -35,6 +35,7 @@ def label(graph: ir.Graph, *, bounded: bool = False) -> Labelled:
     walk = _Walk(bounded)
     for node in graph:
         walk.visit(node)
+    walk.share()
     for value, labels in walk.found.values.items():
         if value.is_graph_output() or any(use.node.graph is not graph for use in value.uses()):
             walk.fix(labels)
@@ -61,6 +62,21 @@ class _Walk:
             found.fixed = np.unique(one[np.concatenate(self._fixed)])
         found.count = len(one)
         return found
+
+    def share(self) -> None:
+        """A matrix that several nodes read stays one: all of them scale it alike, or none does."""
+        found: dict[tuple[ir.Value, int], list[Labels]] = {}
+        for end in self.found.ends:
+            value = end.node.inputs[end.position]
+            if value is not None and end.weight and len(array(value).shape) > 1:
+                found.setdefault((value, end.power), []).append(end.labels)
+        for (value, _), every in found.items():
+            if len(every) < len(value.uses()) or len({labels.shape for labels in every}) > 1:
+                for labels in every if len(value.uses()) > 1 else ():
+                    self.fix(labels)
+                continue
+            for labels in every[1:]:
+                self._unite(every[0], labels)
 
     def visit(self, node: ir.Node) -> None:
         """Labels of what the node gives; fixed are those that it reads in any other way."""

@@ -15,6 +15,7 @@ section 4.1; the extension from layer pairs to streams is ours.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -23,7 +24,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qtool.passes.channels import Labels
-from qtool.passes.edit import array, rounded, set_constant
+from qtool.passes.edit import array, drop_unused, rounded, set_constant
 from qtool.passes.ends import End
 from qtool.passes.label import Labelled, label
 
@@ -127,9 +128,19 @@ def scaled(stream: Stream, factors: Factors) -> Scaled:
 def apply(stream: Stream, factors: Factors, suffix: str) -> bool:
     """Scale the constants at the stream's ends in place; False where their type cannot hold it.
 
-    `suffix` names those that had to become constants of their own.
+    `suffix` names those that had to become constants of their own. What was one stays one where
+    the new values are equal.
     """
     values = scaled(stream, factors)
+    made: dict[tuple[ir.Value | None, bytes], ir.Value | None] = {}
     for (node, position), each in values.items():
-        set_constant(node, position, each, f"{node.name}_{suffix}")
+        old, graph = node.inputs[position], node.graph
+        assert old is not None and isinstance(graph, ir.Graph)
+        key = old, hashlib.sha256(each.tobytes()).digest()
+        if key in made:
+            node.replace_input_with(position, made[key])
+            drop_unused(graph, old)
+        else:
+            set_constant(node, position, each, f"{node.name}_{suffix}")
+            made[key] = node.inputs[position]
     return bool(values)

@@ -1,8 +1,7 @@
 """Refinements: algorithms that run the quantized model, and then decide again.
 
 Each is a step from state to state. What it learned from some samples must hold on others: a step
-is kept only if the model's outputs are no further from float's on the samples that are set apart,
-or by no more than chance.
+is kept only if the model's outputs are no further from float's on the samples that are set apart.
 """
 
 from __future__ import annotations
@@ -37,28 +36,25 @@ REFINEMENTS: dict[str, Step] = {"gptq": gptq, "adaround": adaround, "bias": bias
 class Done:
     """What a step did to the model's outputs on samples that it had not seen.
 
-    SQNR in dB, the mean over samples, and the standard error of the difference: of the noise
-    itself a few samples make most, and tell little of the others.
+    SQNR in dB, the mean over samples: of the noise itself a few samples make most, and tell little
+    of the others.
     """
 
     algorithm: str
     before: float
     after: float
-    error: float
 
     @classmethod
     def of(cls, algorithm: str, before: NDArray[np.float64], after: NDArray[np.float64]) -> Done:
-        """From the SQNR of each sample, in the same order; NaN where there is none."""
-        count = len(before)
-        if not count:
-            return cls(algorithm, float("nan"), float("nan"), float("nan"))
-        error = float(np.std(after - before) / np.sqrt(max(count - 1, 1)))
-        return cls(algorithm, float(before.mean()), float(after.mean()), error)
+        """From the SQNR of each sample; NaN where there is none."""
+        known = len(before) > 0
+        means = (float(each.mean()) if known else float("nan") for each in (before, after))
+        return cls(algorithm, *means)
 
     @property
     def kept(self) -> bool:
-        """Whether they are no worse by more than chance; where nothing can be judged, it stays."""
-        return not self.after + self.error < self.before
+        """Whether it made them no worse; where nothing can be judged, it stays."""
+        return not self.after < self.before
 
 
 def refine(

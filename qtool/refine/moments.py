@@ -19,6 +19,7 @@ from qtool.refine.columns import Floats
 from qtool.rounding.problem import Reals
 
 _FEWEST = 512  # columns that are worth a product of their own
+_LARGEST = 1e15  # the sum of the squares of any number of these is a float32
 
 
 class Moments:
@@ -32,8 +33,9 @@ class Moments:
         self._second, self._cross = np.zeros((2, groups, width, width))
 
     def add(self, exact: Floats, quantized: Floats) -> None:
-        """Columns of one run, (groups, columns, places); those with NaN or Inf do not count."""
-        fit = np.isfinite(exact).all((0, 1)) & np.isfinite(quantized).all((0, 1))
+        """Columns of one run, (groups, columns, places); those with NaN, Inf or values that are as
+        good as Inf, such as a mask's, do not count."""
+        fit = (np.abs(exact) < _LARGEST).all((0, 1)) & (np.abs(quantized) < _LARGEST).all((0, 1))
         self._waiting.append((exact[:, :, fit], quantized[:, :, fit]))
         self._pending += int(fit.sum())
         if self._pending >= self._most:

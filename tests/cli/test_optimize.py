@@ -109,6 +109,7 @@ def test_integers_that_lose_leave_no_conversion_in_the_file(
     assert again.read_bytes() == output.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_calibration_file_serves_too(qtool: Run, tmp_path: Path) -> None:
     model, data = narrow(tmp_path)
     calibration = tmp_path / "m.calib"
@@ -144,6 +145,7 @@ def test_what_does_not_go_together_is_a_usage_error(
     assert not list(tmp_path.glob("*.int8.onnx"))
 
 
+@pytest.mark.slow
 def test_a_name_of_two_lines_takes_one(qtool: Run, tmp_path: Path) -> None:
     model, data = narrow(tmp_path)
     made = onnx.load(model)

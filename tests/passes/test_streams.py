@@ -48,10 +48,14 @@ CASES: dict[str, tuple[str, str, dict[str, Any], list[int]]] = {
         " y = MatMul(t, m)", C8 | {"m": weight(8, 3)}, [8]),
     "padded with zeros": (IMAGE, "a = Conv(x, w, b) p = Pad(a, sides) y = Conv(p, v)",
         C8 | {"sides": np.array([0, 0, 1, 0, 0, 0, 2, 1])}, [8]),
-    "side by side": (IMAGE, "a = Conv(x, w, b) c = Conv(x, w) j = Concat<axis=1>(a, c)"
-        " y = Conv(j, v2)", C8 | {"v2": weight(3, 16, 1, 1)}, [16]),
-    "one of two is fixed": (IMAGE, "a = Conv(x, w, b) c = Conv(x, w) z = Sigmoid(c)"
-        " j = Concat<axis=1>(a, c) y = Conv(j, v2)", C8 | {"v2": weight(3, 16, 1, 1)}, [8]),
+    "side by side": (IMAGE, "a = Conv(x, w, b) c = Conv(x, w3) j = Concat<axis=1>(a, c)"
+        " y = Conv(j, v2)",
+        C8 | {"v2": weight(3, 16, 1, 1), "w3": weight(8, 4, 1, 1, seed=9)}, [16]),
+    "one of two is fixed": (IMAGE, "a = Conv(x, w, b) c = Conv(x, w3) z = Sigmoid(c)"
+        " j = Concat<axis=1>(a, c) y = Conv(j, v2)",
+        C8 | {"v2": weight(3, 16, 1, 1), "w3": weight(8, 4, 1, 1, seed=9)}, [8]),
+    "one matrix for two": (IMAGE, "a = Conv(x, w, b) r = Relu(a) y = Conv(r, v)"
+        " n = Neg(x) c = Conv(n, w, b) s = Relu(c) z = Conv(s, v)", C8, [8]),
     "a constant is added": (IMAGE, "a = Conv(x, w) r = Add(a, k) s = Sub(half, r) y = Conv(s, v)",
         C8 | {"k": normal(8, 1, 1), "half": np.float32(0.5)}, [8]),
     "a number multiplies": (IMAGE, "a = Conv(x, w) r = Mul(half, a) s = Div(r, half)"
@@ -129,6 +133,22 @@ def test_what_is_no_stream(nodes: str) -> None:
         zero=np.float32(0), six=np.float32(6), v6=weight(3, 6, 1, 1),
     )  # fmt: skip
     assert not streams(found.graph)
+
+
+def test_what_several_nodes_read_stays_one() -> None:
+    nodes = "a = Conv(x, w, b) r = Relu(a) y = Conv(r, v) c = Conv(y, w, b) z = Conv(c, v)"
+    shared = {"w": weight(8, 4, 1, 1), "b": normal(8), "v": weight(4, 8, 1, 1, seed=2)}
+    model = build(f"g ({IMAGE}) => (float z) {{ {nodes} }}", **shared)
+    (stream,) = [s for s in streams(model.graph) if len(s.free) == 8]
+    assert apply(stream, chance(stream, 1), "scaled")
+    assert len(model.graph.initializers) == len(shared)
+
+
+def test_or_stays_as_it_is() -> None:
+    """One of the two gives what the model gives."""
+    nodes = "a = Conv(x, w, b) r = Relu(a) y = Conv(r, v) n = Neg(x) z = Conv(n, w, b)"
+    model = build(f"g ({IMAGE}) => (float y, float z) {{ {nodes} }}", **C8)
+    assert not streams(model.graph)
 
 
 def test_a_vector_is_summed_over() -> None:

@@ -137,9 +137,10 @@ def test_places_are_spread_over_rows_and_columns() -> None:
     np.testing.assert_array_equal(chosen(10, 64), np.arange(10))
 
 
-def test_moments_are_those_of_all_columns_whatever_their_order() -> None:
+@pytest.mark.parametrize("odd", [np.inf, np.nan, -3.4e38])
+def test_moments_are_those_of_all_columns_whatever_their_order(odd: float) -> None:
     x, y = normal(2, 5, 3000), normal(2, 5, 3000, seed=1)
-    y[1, 2, 7] = np.inf
+    y[1, 2, 7] = odd
     parts, backwards = Moments(2, 5), Moments(2, 5)
     for start in range(0, 3000, 100):
         parts.add(x[:, :, start : start + 100], y[:, :, start : start + 100])
