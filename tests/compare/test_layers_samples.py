@@ -123,7 +123,9 @@ def test_equalization_alone_is_no_error(tmp_path: Path) -> None:
 def test_equalized_layers_are_as_good_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "plain.toml").write_text("algorithms = []\n")
     (tmp_path / "plain").mkdir()
-    even = layers(quantized("digits_mobile", tmp_path))
+    (tmp_path / "even.toml").write_text('algorithms = ["equalize"]\n')
+    recipe = ["--recipe", str(tmp_path / "even.toml")]
+    even = layers(quantized("digits_mobile", tmp_path, *recipe))
     recipe = ["--recipe", str(tmp_path / "plain.toml")]
     plain = layers(quantized("digits_mobile", tmp_path / "plain", *recipe))
     assert sum(row.rescaled for row in even.errors) >= 12
