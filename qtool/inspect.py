@@ -105,7 +105,8 @@ def running(path: Path) -> Running:
         # Without a scale for its result QGemm gives floats.
         product = node.op_type == "QGemm" and len(node.inputs) > 7 and node.inputs[7] is not None
         given = node.op_type == "QuantizeLinear" or node.op_type.startswith("QLinear")
-        if moves or product or given:
+        clipped = node.op_type == "Clip" and on_codes
+        if moves or clipped or product or given:
             codes.update(node.outputs)
     return Running(
         dict(integer.most_common()), dict(floating.most_common()), dict(conversions.most_common())

@@ -3,6 +3,7 @@
 scheme = "w8a8"
 preset = "accurate"      # what else it sets stands in its file: qtool presets
 method = "mse"
+scale = "free"           # or "pow2": powers of two
 
 [[rules]]                # the last rule that matches a node wins
 match = "op:Softmax"     # glob on names, `op:` on operators, `re:` a regular expression
@@ -25,7 +26,7 @@ from qtool.algorithms import check_algorithms, of_stage
 from qtool.data.declaration import Declaration
 from qtool.errors import UsageError, did_you_mean
 from qtool.numeric.ranges import METHODS
-from qtool.numeric.scheme import Half, Scheme, Wish, parse_scheme
+from qtool.numeric.scheme import Half, Range, Scheme, Wish, check_ranges, parse_scheme
 from qtool.numeric.types import UINT8
 from qtool.patterns import Meant, check_pattern, matches
 
@@ -47,6 +48,9 @@ class Recipe(BaseModel):
     placement: Literal["paying", "all"] = "paying"
     keep_io_types: bool = True
     method: str = "mse"
+    range: Range | None = None
+    activation_range: Range | None = None
+    scale: Literal["free", "pow2"] = "free"
     algorithms: tuple[str, ...] = ("equalize", "masks", "bias")
     rules: tuple[Rule, ...] = ()
     samples: int = Field(default=256, ge=1)
@@ -61,12 +65,21 @@ class Recipe(BaseModel):
                 text = rule.scheme
         if text == "float":
             return "kept in float as asked"
-        return self._with_method(parse_scheme(text))
+        return self._wish(text)
 
-    def _with_method(self, scheme: Wish) -> Wish:
-        if isinstance(scheme, Half) or scheme.activation is None:
+    def _wish(self, text: str) -> Wish:
+        """The scheme, with what the recipe says of all schemes."""
+        scheme, powers = parse_scheme(text), self.scale == "pow2"
+        if isinstance(scheme, Half):
             return scheme
-        return replace(scheme, activation=replace(scheme.activation, method=self.method))
+        weight = replace(scheme.weight, range=self.range, power_of_two=powers)
+        if scheme.activation is None:
+            return replace(scheme, weight=weight)
+        activation = replace(
+            scheme.activation,
+            method=self.method, range=self.activation_range, power_of_two=powers,
+        )  # fmt: skip
+        return Scheme(weight, activation)
 
     def schemes(self) -> list[str]:
         """Every scheme that the recipe may give to a node."""
@@ -89,7 +102,13 @@ class Recipe(BaseModel):
 
     def scheme_in_full(self) -> str:
         """The scheme with every default written out, `w8sca8u`."""
-        return self.scheme if self.scheme == "float" else str(parse_scheme(self.scheme))
+        return self.scheme if self.scheme == "float" else str(self._wish(self.scheme))
+
+    def beside_scheme(self) -> list[str]:
+        """What is asked of ranges and scales, in words: a scheme has no letters for it."""
+        named = {"range": self.range, "activation range": self.activation_range}
+        found = [f"{name} {r[0]:g},{r[1]:g}" for name, r in named.items() if r is not None]
+        return found if self.scale == "free" else [*found, f"scale {self.scale}"]
 
     def suffix(self) -> str:
         """What an output is called by default: `int8` for w8a8, `w8` for weights only, `fp16`."""
@@ -99,7 +118,8 @@ class Recipe(BaseModel):
         if isinstance(scheme, Half):
             return str(scheme)
         kind = "w" if scheme.activation is None else "int" if self.mode == "static" else "dynamic"
-        return f"{kind}{scheme.weight.type.bits}"
+        codes = scheme.weight.type
+        return f"{kind}l{codes.levels}" if codes.levels else f"{kind}{codes.bits}"
 
     def checked(self) -> Recipe:
         """The recipe itself, once all that it names is known to exist."""
@@ -112,7 +132,21 @@ class Recipe(BaseModel):
         check_algorithms(self.algorithms)
         for rule in self.rules:
             check_pattern(rule.match)
-        schemes = [parse_scheme(text) for text in self.schemes()]
+        schemes = [self._wish(text) for text in self.schemes()]
+        check_ranges(schemes)
+        given = self.range or self.activation_range or self.scale != "free"
+        if given and schemes and all(isinstance(scheme, Half) for scheme in schemes):
+            raise UsageError(
+                f"there is no scale in {schemes[0]}",
+                "ranges and kinds of scales are of integers",
+                "use another scheme,  or leave them out",
+            )
+        if self.mode == "dynamic" and (self.activation_range or self.scale == "pow2"):
+            raise UsageError(
+                "a range of activations, and scales that are powers of two, cannot be dynamic",
+                "activations that are measured on every run have the scale of what was measured",
+                "use  --mode static,  or leave them out",
+            )
         for scheme in schemes:
             wide = (
                 isinstance(scheme, Scheme) and scheme.activation and scheme.activation.type != UINT8
@@ -144,6 +178,7 @@ class Recipe(BaseModel):
         lines = [
             f"{key} = {_toml(value)}"
             for key, value in self.model_dump(exclude={"rules", "data"}).items()
+            if value is not None
         ]
         for rule in self.rules:
             lines += ["", "[[rules]]", f"match = {_toml(rule.match)}"]

@@ -12,6 +12,7 @@ from qtool.numeric.types import IntType
 
 Kernel = Literal["closed", "open", "moves", "reads"]
 Storing = Literal["dq", "fused", "gathered", "cast-mul"]
+Clipping = Literal["codes", "reals"]
 Encoding = Literal["dq", "gathered", "cast-mul", "cast-dq", "integer"]
 # "static"   multiplied in integers, with ranges measured beforehand
 # "dynamic"  the same, the activation measured on every run
@@ -48,6 +49,7 @@ class Target:
     activation: IntType
     integer: dict[str, Kernel]
     narrow: Encoding
+    clips: Clipping
     weights: dict[str, Storing]
     fuses: Fusing
     gathers: int
@@ -59,6 +61,7 @@ class Target:
     needs_steps: dict[str, list[int]]
     needs_reach: dict[str, int]
     needs_apart: frozenset[str]
+    needs_guard: frozenset[str]
 
     @property
     def lacks(self) -> str:
@@ -91,6 +94,7 @@ def load_target(name: str) -> Target:
         activation=IntType.parse(table["activation"]),
         integer=table["integer"],
         narrow=table["narrow"],
+        clips=table["clips"],
         weights=table["weights"],
         fuses=Fusing(
             frozenset(fuses["bits"]),
@@ -108,6 +112,7 @@ def load_target(name: str) -> Target:
         needs_steps=table["needs"]["steps"],
         needs_reach=table["needs"]["reach"],
         needs_apart=frozenset(table["needs"]["apart"]),
+        needs_guard=frozenset(table["needs"]["guard"]),
     )
 
 

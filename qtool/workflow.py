@@ -34,9 +34,10 @@ from qtool.plan.decide import decide
 from qtool.plan.effects import idle, require_matches
 from qtool.plan.float_types import tolerance
 from qtool.plan.names import Names
+from qtool.plan.notes import kernel_notes, reading_notes
 from qtool.plan.plan import Plan
 from qtool.plan.sites import Sites, find_sites, fitting
-from qtool.quantized import Kind, kind_of
+from qtool.quantized import kind_of
 from qtool.recipe import Recipe
 from qtool.refine import SMOOTHERS, Done, refine
 from qtool.refine.samples import Samples
@@ -44,7 +45,6 @@ from qtool.refine.state import State
 from qtool.runtime import Session, probe
 from qtool.signature import Signature
 from qtool.target import Target
-from qtool.tensors import remembered
 from qtool.verify import check_written, rounded, same_function
 
 
@@ -112,23 +112,12 @@ def open_job(
     names.give(model)
     require_matches(recipe, names, model)
     sites = find_sites(model, recipe, target)
-    notes = (*_notes(loaded, kind, real), *idle(model, recipe, target, names, sites))
+    notes = (
+        *reading_notes(loaded, kind, real),
+        *idle(model, recipe, target, names, sites),
+        *kernel_notes(model, sites, target),
+    )
     return Job(path, recipe, target, original, model, sites, notes, threads, real)
-
-
-def _notes(loaded: ir.Model, kind: Kind | None, real: ir.Model | None) -> tuple[str, ...]:
-    """What a person should know of how the model was read."""
-    graph, notes = loaded.graph, list[str]()
-    if parameters := [v.name or "" for v in graph.inputs if v.name in graph.initializers]:
-        listed = ", ".join(parameters)
-        notes.append(f"inputs with values are parameters and leave the input list: {listed}")
-    if names := remembered(loaded):
-        notes.append(f"sparse tensors are stored dense: {', '.join(names)}")
-    if kind is not None:
-        notes.append(f"already quantized ({kind.name}): dequantized first, then quantized anew")
-    if real is not None and (left := kind_of(real)):
-        notes.append(f"at integers of the model's own stay {', '.join(left.operators)}")
-    return tuple(notes)
 
 
 def check_preparation(job: Job, feeds: Mapping[str, NDArray[Any]] | None) -> tuple[str, ...]:
@@ -223,17 +212,29 @@ def build(
     Raises:
         DataError: the calibration was made for another model or recipe, or is a part of one.
     """
-    histograms: Mapping[str, Histogram] = {}
-    if calibration is not None:
-        again = f"qtool calibrate {job.path} --data DIR -o FILE"
-        require_fit(calibration, job.model, job.sites.sources, again)
-        histograms = calibration.histograms
-    deciding, plan = _decided(job, histograms)
+    deciding, plan = _decided(job, _histograms(job, calibration))
     if samples is None:
         return Quantized(models.serialize(rewritten(job.model, plan)), plan)
     start = State(job.model, plan, samples, _ONE, deciding)
     state, done = refine(start, job.recipe.algorithms, step)
     return Quantized(models.serialize(state.quantized()), state.plan, done)
+
+
+def decided(job: Job, calibration: Calibration | None) -> Plan:
+    """The decision alone, before anything is refined.
+
+    Raises:
+        DataError: as `build`.
+    """
+    return _decided(job, _histograms(job, calibration))[1]
+
+
+def _histograms(job: Job, calibration: Calibration | None) -> Mapping[str, Histogram]:
+    if calibration is None:
+        return {}
+    again = f"qtool calibrate {job.path} --data DIR -o FILE"
+    require_fit(calibration, job.model, job.sites.sources, again)
+    return calibration.histograms
 
 
 def dry_run(job: Job) -> Quantized:

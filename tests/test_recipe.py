@@ -42,6 +42,9 @@ ROUND = {
     "quotes": Recipe(rules=(Rule(match='a"b\\c', scheme="w8"),)),
     "a regular expression": Recipe(rules=(Rule(match=r"re:\d+\.\w", scheme="w8"),)),
     "lines and control characters": Recipe(rules=(Rule(match="a\n\t\x01\x7fb", scheme="w8"),)),
+    "ranges and scales": Recipe(
+        scheme="wl10al200", range=(-8.0, 8.0), activation_range=(-1e-7, 1e22), scale="pow2"
+    ),
     "letters beyond ASCII": Recipe(rules=(Rule(match="größe/層/😀", scheme="w8"),)),
 }
 
@@ -87,6 +90,20 @@ def test_an_unknown_key_is_named_with_the_closest(tmp_path: Path, text: str, wor
         ('algorithms = ["bias", "bias"]', "listed twice"),
         ('preset = "balance"', "'balanced'"),
         ('[[rules]]\nmatch = "a"', "rules.0.scheme"),
+        ("range = [8, -8]", "range = 8,-8"),
+        ("range = [0, 0]", "range = 0,0"),
+        ("range = [1, 2]", "holds 0"),
+        ("range = [nan, 1]", "range = nan,1"),
+        ("range = [-inf, inf]", "range = -inf,inf"),
+        ("range = [-1, 2]", "range = -1,2  is not symmetric"),
+        ('scheme = "w8a8s"\nactivation_range = [0, 6]', "is not symmetric around 0"),
+        ("range = [-1]", "range"),
+        ("range = 8", "range"),
+        ('scale = "pow3"', "scale"),
+        ('mode = "dynamic"\nscale = "pow2"', "cannot be dynamic"),
+        ('mode = "dynamic"\nactivation_range = [-1, 1]', "cannot be dynamic"),
+        ('scheme = "fp16"\nscale = "pow2"', "no scale"),
+        ('scheme = "bf16"\nrange = [-1, 1]', "no scale"),
         ('[[rules]]\nmatch = "re:("\nscheme = "w8"', "pattern 're:(' is no regular expression"),
     ],
 )
@@ -129,7 +146,8 @@ def test_weights_only_leaves_float_and_rules_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("scheme", "suffix", "full"),
     [("w8a8", "int8", "w8sca8u"), ("w8", "w8", "w8sc"), ("w4b32", "w4", "w4sb32"),
-     ("float", "mixed", "float")],
+     ("float", "mixed", "float"), ("wl10", "wl10", "wl10sc"), ("wl200ta8", "intl200", "wl200sta8u"),
+     ("wl256a6", "int8", "w8sca6u")],
 )  # fmt: skip
 def test_what_an_output_is_called(scheme: str, suffix: str, full: str) -> None:
     assert Recipe(scheme=scheme).suffix() == suffix

@@ -17,6 +17,7 @@ def calibrate(
         Path, typer.Option("--output", "-o", metavar="FILE", help="The calibration file.")
     ],
     bits: o.Bits = None,
+    levels: o.Levels = None,
     scheme: o.SchemeText = None,
     preset: o.Preset = None,
     samples: o.Samples = None,
@@ -77,8 +78,8 @@ def calibrate(
     if workers is not None or cluster is not None:
         spread = Workers(data, on_bad_file.value, workers or 0, cluster, threads)
     chosen = o.recipe_from(
-        recipe, preset=preset, bits=bits, scheme=scheme, samples=samples, seed=seed,
-        placement=placement, include=include, exclude=exclude, tensor=tensor,
+        recipe, preset=preset, bits=bits, levels=levels, scheme=scheme, samples=samples,
+        seed=seed, placement=placement, include=include, exclude=exclude, tensor=tensor,
     )  # fmt: skip
     check_output(output, force=force, inputs=[model])
     job = workflow.open_job(

@@ -30,6 +30,7 @@ def compare(
         int | None, typer.Option(min=1, metavar="N", help="Use at most this many (all).")
     ] = None,
     seed: o.Seed = None,
+    labels: o.LabelsFile = None,
     batch_size: o.BatchSize = 1,
     output: Annotated[
         str | None, typer.Option(metavar="NAME", help="Compare, and score, this output alone.")
@@ -80,7 +81,9 @@ def compare(
     opened = (
         None
         if data is None
-        else _opened(data, reference, o.recipe_from(recipe, seed=seed), samples, on_bad_file)
+        else _opened(
+            data, reference, o.recipe_from(recipe, seed=seed), samples, on_bad_file, labels
+        )
     )
     sources = _sources(opened, scorers, latency=latency, layers=layers)
     gates.require(asked.gates, sources, metrics, before)
@@ -111,7 +114,12 @@ def compare(
 
 
 def _opened(
-    data: str, reference: Path, recipe: Recipe, samples: int | None, on_bad_file: o.BadFile
+    data: str,
+    reference: Path,
+    recipe: Recipe,
+    samples: int | None,
+    on_bad_file: o.BadFile,
+    labels: Path | None,
 ) -> Dataset:
     from qtool import model
     from qtool.cli.boundary import printable
@@ -119,7 +127,7 @@ def _opened(
 
     signature = model.signature(model.load(reference))
     # To measure ranges a few samples do; to judge, all there are.
-    chosen = o.open_chosen(data, signature, recipe, on_bad_file, samples or _ALL)
+    chosen = o.open_chosen(data, signature, recipe, on_bad_file, samples or _ALL, labels)
     more = (
         ""
         if len(chosen) + len(chosen.skipped) == chosen.total

@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qtool.cli.codes import ActivationRange as ActivationRange
+from qtool.cli.codes import Scale as Scale
+from qtool.cli.codes import Scales as Scales
+from qtool.cli.codes import Symmetric as Symmetric
+from qtool.cli.codes import WeightRange as WeightRange
+
 if TYPE_CHECKING:
     from qtool.data import Dataset
     from qtool.recipe import Recipe
@@ -41,11 +47,19 @@ DIR = "DIR|URL"  # what a URL would lose as a path: the second of its slashes
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.")]
 Bits = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Bits of weights (2 to 8, 16); 8 quantizes activations too."),
+    typer.Option(
+        metavar="N", help="Bits of weights, 2 to 16; with data activations of 8 or more (8)."
+    ),
+]
+Levels = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="In place of bits: 2 to 65536 levels of weights."),
 ]
 SchemeText = Annotated[
     str | None,
-    typer.Option(metavar="S", help="The exact form: w8a8, w8, w4b32, w8ca16, fp16, bf16, float."),
+    typer.Option(
+        metavar="S", help="The exact form: w8a8, w8, w4b32, w8ca16, wl10al200, fp16, bf16, float."
+    ),
 ]
 Method = Annotated[
     str | None,
@@ -84,6 +98,13 @@ RecipeFile = Annotated[
 OnBadFile = Annotated[
     BadFile, typer.Option(help="Stop at bad files, or list them and leave them out.")
 ]
+LabelsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels", metavar="FILE",
+        help="labels.csv or labels.npy of the samples, if it does not lie with them.",
+    ),
+]  # fmt: skip
 TargetName = Annotated[str, typer.Option("--target", help="The runtime to be fast on.")]
 Where = Annotated[
     Placement | None,
@@ -111,7 +132,12 @@ def recipe_from(
     *,
     preset: str | None = None,
     bits: int | None = None,
+    levels: int | None = None,
     scheme: str | None = None,
+    symmetric: bool | None = None,
+    weight_range: str | None = None,
+    activation_range: str | None = None,
+    scale: Scale | None = None,
     with_data: bool = True,
     mode: Mode | None = None,
     placement: Placement | None = None,
@@ -125,22 +151,24 @@ def recipe_from(
 ) -> Recipe:
     """Command line over recipe over preset over defaults.
 
-    --bits N is w<N>a8 with data (8 bits and fewer; w16a16 for 16) and w<N> without. Activations
-    stay float where the mode is `weights`, or not given and there is no data.
+    --bits N is w<N>a8 with data (8 bits and fewer; w16a16 for 16) and w<N> without; --levels N is
+    wl<N>a8, from 257 on wl<N>al<N>. Activations stay float where the mode is `weights`, or not
+    given and there is no data.
     """
+    from qtool.cli.codes import range_of, scheme_of
     from qtool.errors import UsageError
+    from qtool.numeric.scheme import lettered
     from qtool.recipe import Recipe, Rule, load_recipe
     from qtool.recipe import preset as named
 
     base = named(preset) if preset is not None else None
     recipe = load_recipe(file, base) if file else Recipe.model_validate(base or {})
-    if bits is not None and scheme is not None:
-        raise UsageError("--bits and --scheme are both given", fix="keep one of them")
-    if bits is not None:
-        scheme = f"w{bits}a{max(bits, 8)}"
     changes: dict[str, object] = {
-        "scheme": scheme, "method": method, "samples": samples, "seed": seed,
-        "keep_io_types": keep_io_types,
+        "scheme": scheme_of(recipe.scheme, bits, levels, scheme, symmetric),
+        "method": method, "samples": samples, "seed": seed, "keep_io_types": keep_io_types,
+        "range": range_of("--range", weight_range),
+        "activation_range": range_of("--activation-range", activation_range),
+        "scale": scale.value if scale else None,
         "mode": mode.value if mode not in (None, Mode.WEIGHTS) else None,
         "placement": placement.value if placement else None,
     }  # fmt: skip
@@ -153,6 +181,7 @@ def recipe_from(
         pattern, equals, text = item.rpartition("=")
         if not equals:
             raise UsageError(f"--tensor {item!r}", "the form is PATTERN=SCHEME")
+        text = text if symmetric is None else lettered(text, symmetric)
         rules.append(Rule(match=pattern, scheme=text))
     rules += [Rule(match=pattern, scheme="float") for pattern in exclude or ()]
     recipe = recipe.model_copy(update={"rules": tuple(rules)}).checked()
@@ -162,6 +191,11 @@ def recipe_from(
             fix="add  --data DIR,  or use  --mode dynamic",
         )
     stored = mode is Mode.WEIGHTS or (not with_data and recipe.mode == "static")
+    if stored and activation_range is not None:
+        raise UsageError(
+            "--activation-range is of no use where activations stay float",
+            fix="add  --data DIR,  or leave it out",
+        )
     return recipe.weights_only() if stored else recipe
 
 
@@ -205,17 +239,20 @@ def open_chosen(
     recipe: Recipe,
     on_bad_file: BadFile = BadFile.ERROR,
     samples: int | None = None,
+    labels: Path | None = None,
 ) -> Dataset:
     """The samples that a recipe, or `samples` in its place, chooses; says which were left out.
 
-    `place` is a path or a URL.
+    `place` is a path or a URL, `labels` a file in place of what lies there.
     """
     from qtool.cli.boundary import printable
     from qtool.cli.console import err
     from qtool.data import open_dataset
     from qtool.data.remote import located
 
-    every = open_dataset(located(place), signature, recipe.data, on_bad_file=on_bad_file.value)
+    every = open_dataset(
+        located(place), signature, recipe.data, on_bad_file=on_bad_file.value, labels=labels
+    )
     data = every.choose(recipe.samples if samples is None else samples, recipe.seed)
     if data.skipped:
         err.print(f"note: left out {len(data.skipped)} bad {data.unit}:", markup=False)

@@ -52,7 +52,8 @@ def headline(job: Job, measured: bool) -> None:
         kind = "weights and activations" if job.sites.sources else "weights only"
     why = "" if measured or kind != "weights only" else _NO_DATA
     name = printable(job.path.name, lines=False)
-    _say(f"{name}: {kind} ({scheme}) for {job.target.name}{why}")
+    more = "".join(f", {each}" for each in job.recipe.beside_scheme())
+    _say(f"{name}: {kind} ({scheme}{more}) for {job.target.name}{why}")
     for note in job.notes:
         _say(f"note: {note}")
 

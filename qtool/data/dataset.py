@@ -155,9 +155,10 @@ class Dataset:
                 chosen += sequence[: samples - len(chosen)]
         else:
             chosen = heapq.nsmallest(samples, range(len(self)), key=rank)
-        return replace(self._take(sorted(chosen)), seed=seed)
+        return replace(self.take(sorted(chosen)), seed=seed)
 
-    def _take(self, rows: Sequence[int]) -> Dataset:
+    def take(self, rows: Sequence[int]) -> Dataset:
+        """These samples alone, in this order, with what belongs to them."""
         columns = {name: column.take(rows) for name, column in self.columns.items()}
         labels = self.label_source
         if labels:
@@ -173,7 +174,7 @@ class Dataset:
     def in_sequences(self) -> Dataset:
         """The same samples, those of a sequence together. DataError where names leave it open."""
         order = gathered(self._keys()) if self._parts else range(len(self))
-        together = self if list(order) == list(range(len(self))) else self._take(order)
+        together = self if list(order) == list(range(len(self))) else self.take(order)
         files = next(iter(together.columns.values())).files
         for rows in together.sequences if self._parts else ():
             if names := disordered(files[rows.start : rows.stop]):
@@ -280,7 +281,7 @@ class Dataset:
         bad = self.problems()
         if len(bad) == len(self):
             raise_all(list(bad.values()), len(self))
-        good = self._take([index for index in range(len(self)) if index not in bad])
+        good = self.take([index for index in range(len(self)) if index not in bad])
         return replace(good, skipped=tuple(self.names[index] for index in bad))
 
 

@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,22 @@ class Labels:
     def classes(self) -> tuple[str, ...] | None:
         """Class names in the order of the labels; None where labels are numbers."""
         return self.find() if self.find else self.named
+
+
+def given(path: Path) -> File:
+    """A file of labels that lies anywhere.
+
+    Raises:
+        DataError: there is none, or it is of another kind.
+    """
+    if path.suffix.lower() not in (".csv", ".npy"):
+        raise DataError(
+            f"{printable(path)} holds no labels",
+            "labels are a .csv of the columns file and label, or a .npy of one for each sample",
+        )
+    if not path.is_file():
+        raise DataError(f"{printable(path)} does not exist", fix="give another file of labels")
+    return File(path, path.name)
 
 
 def as_labels(values: Sequence[NDArray[Any]], names: Sequence[str]) -> NDArray[Any]:

@@ -20,7 +20,7 @@ from qtool.data.declaration import JUDGED, Declaration, find_declaration
 from qtool.data.files import SKIP, File, list_files, listed, printable, raise_all, repeated
 from qtool.data.images import SUFFIXES, open_images
 from qtool.data.jsonl import open_jsonl
-from qtool.data.labels import FILES, Labels, from_csv, from_folders, from_npy
+from qtool.data.labels import FILES, Labels, from_csv, from_folders, from_npy, given
 from qtool.data.onnx_data import open_pb
 from qtool.data.parquet import open_parquet
 from qtool.data.prepare import Prepare
@@ -57,12 +57,13 @@ def open_dataset(
     declaration: Declaration | None = None,
     *,
     on_bad_file: Literal["error", "skip"] = "error",
+    labels: Path | None = None,
 ) -> Dataset:
     """The samples in a folder, or in one file of many, as the model's inputs want them.
 
     `declaration` wins over the `[data]` table of a qtool.toml. The first sample is read and must
-    fit; with "skip" all are read, and bad ones left out. Raises DataError, or MachineError where an
-    extra is missing.
+    fit; with "skip" all are read, and bad ones left out. `labels` is a file in place of labels.csv
+    or labels.npy in the folder. Raises DataError, or MachineError where an extra is missing.
     """
     if declaration is None:
         declaration = find_declaration(path)
@@ -72,6 +73,8 @@ def open_dataset(
     check_judged(signature, declaration)
     files, aside = _list(path, signature.inputs, declaration)
     label_files = [file for file in aside if file.name in FILES]
+    if labels is not None:
+        label_files = [given(labels)]
     if on_bad_file == "error":
         bad = [file for file in files if file.problem]
         problems = [DataError(f"cannot read {printable(f.path)}", f.problem, SKIP) for f in bad]
@@ -95,13 +98,14 @@ def open_dataset(
         raise DataError(
             what, why, "keep one of them" if label_files else "mend  label  in qtool.toml"
         )
-    labels = _labels(label_files, labelled, first, requests[0].prefix, not declaration.carry)
+    folders = not declaration.carry
+    label_source = _labels(label_files, labelled, first, requests[0].prefix, folders)
     dataset = Dataset(
         path,
         columns,
         prepare,
         declaration,
-        labels,
+        label_source,
         found[0].unit,
         total=len(first.names),
         states=states,

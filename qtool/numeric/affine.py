@@ -50,7 +50,7 @@ def from_range(
     """Parameters that cover [low, high] and hold 0 exactly.
 
     symmetric:   scale = max(|low|, |high|) / highest, zero point 0, codes -highest .. highest
-                 (unsigned: the zero point stands in the middle)
+                 (unsigned: the zero point stands in the middle); of 2 codes none would be left
     asymmetric:  scale = (high - low) / (codes - 1), zero point = round(lowest - low / scale)
 
     A range of one point {0} gets scale 1: every scale must be positive and finite.
@@ -58,9 +58,10 @@ def from_range(
     low = np.minimum(np.asarray(low, np.float64), 0.0)
     high = np.maximum(np.asarray(high, np.float64), 0.0)
     if symmetric:
-        half = kind.maximum if kind.signed else (kind.maximum + 1) // 2 - 1
-        scale = np.maximum(-low, high) / half
-        zero = np.full(scale.shape, 0 if kind.signed else kind.maximum - half, np.float64)
+        if not kind.half:
+            raise ValueError(f"{kind.codes} codes, symmetric around 0, hold nothing but 0")
+        scale = np.maximum(-low, high) / kind.half
+        zero = np.full(scale.shape, 0 if kind.signed else kind.maximum - kind.half, np.float64)
         scale = _positive(scale)
     else:
         scale = _positive((high - low) / (kind.maximum - kind.minimum))
@@ -112,8 +113,16 @@ def dequantize(codes: NDArray[Any], params: QParams) -> Floats:
 
 
 def lowest(params: QParams) -> int:
-    """The lowest code in use: symmetric signed types leave out the one without a positive twin."""
-    return params.type.minimum + (params.type.signed and params.symmetric)
+    """The lowest code in use: symmetric signed types leave out the one without a positive twin, if
+    there is one, as there is among an even number of codes."""
+    return -params.type.half if params.type.signed and params.symmetric else params.type.minimum
+
+
+def power_of_two(scale: Floats, *, up: bool) -> Floats:
+    """The next power of two, at or above the scale, or at or below; exact, normal and finite."""
+    share, exponent = np.frexp(scale.astype(np.float32))  # scale = share 2^exponent, 1/2 <= share
+    found = np.where((share > 0.5) & up, exponent, exponent - 1)
+    return np.asarray(np.ldexp(1.0, np.clip(found, -126, 127)), np.float32)
 
 
 def bias_params(input_scale: Floats, weight: QParams) -> QParams:
@@ -133,5 +142,7 @@ def _over(params: QParams, shape: tuple[int, ...]) -> tuple[Floats, Codes]:
 
 def _positive(scale: NDArray[np.float64]) -> Floats:
     # A subnormal scale would be flushed to zero by some kernels and divide by it.
-    tiny = np.finfo(np.float32).tiny
+    # Of two or three codes it may be greater than the greatest float.
+    tiny, most = np.finfo(np.float32).tiny, np.finfo(np.float32).max
+    scale = np.minimum(scale, most)
     return np.where(scale < tiny, np.where(scale > 0, tiny, 1.0), scale).astype(np.float32)

@@ -43,12 +43,12 @@ def entropy(histogram: Histogram, kind: IntType, symmetric: bool) -> tuple[float
     symmetric: that of |x|, with half of the levels. Otherwise each end is searched in turn, given
     the other, until neither moves.
     """
-    if kind.bits > 8:  # steps finer than the histogram's bins: only what clipping loses is seen
+    if kind.codes > 256:  # steps finer than the histogram's bins: only what clipping loses is seen
         return histogram.low, histogram.high
     if symmetric:
-        _, high = _best(_magnitudes(histogram), 1 << (kind.bits - 1))
+        _, high = _best(_magnitudes(histogram), kind.half + 1)
         return -high, high
-    return _best(histogram, 1 << kind.bits)
+    return _best(histogram, kind.codes)
 
 
 def _best(histogram: Histogram, levels: int) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from qtool.numeric.affine import from_range, lowest
+from qtool.numeric.affine import QParams, from_range, lowest
 from qtool.numeric.histogram import Histogram
 from qtool.numeric.types import IntType
 
@@ -59,7 +59,17 @@ def _least(
 
 
 def _error_of(histogram: Histogram, kind: IntType, symmetric: bool) -> Error:
-    """The sum of squared errors that a range (low, high) costs.
+    """What a range (low, high) costs."""
+    loss = loss_of(histogram)
+
+    def error(low: float, high: float) -> float:
+        return loss(from_range(np.asarray(low), np.asarray(high), kind, symmetric=symmetric))
+
+    return error
+
+
+def loss_of(histogram: Histogram) -> Callable[[QParams], float]:
+    """The sum of squared errors that parameters cost.
 
     Values on a grid are rounded one by one; else those of a bin are taken to lie evenly between its
     ends, so that they lose (G(end) - G(start)) / (end - start) each.
@@ -77,10 +87,9 @@ def _error_of(histogram: Histogram, kind: IntType, symmetric: bool) -> Error:
         edges = np.stack([start[wide], end[wide]])
         per_width = counts[wide] / (edges[1] - edges[0])
 
-    def error(low: float, high: float) -> float:
-        params = from_range(np.asarray(low), np.asarray(high), kind, symmetric=symmetric)
+    def loss(params: QParams) -> float:
         scale, zero = float(params.scale), int(params.zero_point)
-        least, most = lowest(params) - zero, kind.maximum - zero
+        least, most = lowest(params) - zero, params.type.maximum - zero
 
         def rest(x: Floats) -> tuple[Floats, Floats]:
             codes = np.clip(np.rint(x / scale), least, most)
@@ -92,4 +101,4 @@ def _error_of(histogram: Histogram, kind: IntType, symmetric: bool) -> Error:
         below = codes * (scale**3 / 12) + over * over * over / 3
         return float(weights @ (lost * lost) + per_width @ (below[1] - below[0]))
 
-    return error
+    return loss

@@ -1,48 +1,68 @@
 """Schemes: what one wishes for a tensor, and the short form in which a person writes it.
 
-    w<bits>[s|u][b<block>|c|t]      weights: signed symmetric or unsigned asymmetric; per block,
-                                    per channel or per tensor
-    a<bits>[s|u]                    activations, if they are quantized too
+    w<bits>[s|u][b<block>|c|t]      weights: signed symmetric (the default) or unsigned asymmetric;
+                                    per block, per channel (the default) or per tensor
+    a<bits>[s|u]                    activations, if they are quantized too: signed symmetric, or
+                                    unsigned asymmetric (the default)
+    wl<levels>…  al<levels>…        the same with a number of levels, from 2 to 65,536, in place of
+                                    one of bits, from 2 to 16
     fp16 | bf16                     floats of 16 bits in place of 32
 
-`w8a8`, `w8ca8u`, `w4b32`, `w4sb32a8u`, `fp16`.
+`w8a8`, `w8ca8u`, `w4b32`, `w4sb32a8u`, `wl10`, `w8al10u`, `fp16`. A power of two of levels is so
+many bits: `wl16` is `w4`. What has no letters is not said there: ranges, and kinds of scale.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import TypeAlias
 
 from qtool.errors import UsageError
 from qtool.numeric.types import IntType
 
-_FORM = re.compile(r"w(\d+)([su]?)(b\d+|c|t)?(?:a(\d+)([su]?))?")
+_FORM = re.compile(r"w(l?\d+)([su]?)(b\d+|c|t)?(?:a(l?\d+)([su]?))?")
+Range: TypeAlias = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class WeightScheme:
-    """`block` is None for per channel, 0 for per tensor, else values per block."""
+    """`block` is None for per channel, 0 for per tensor, else values per block.
+
+    A `range` given in place of the weights' own is that of all: one scale per tensor. Scales are
+    free, or powers of two.
+    """
 
     type: IntType
     symmetric: bool
     block: int | None = None
+    range: Range | None = None
+    power_of_two: bool = False
+
+    def __post_init__(self) -> None:
+        if self.range is not None:
+            object.__setattr__(self, "block", 0)
 
     def __str__(self) -> str:
         where = {None: "c", 0: "t"}.get(self.block, f"b{self.block}")
-        return f"w{self.type.bits}{'s' if self.type.signed else 'u'}{where}"
+        return f"w{_type(self.type)}{where}"
 
 
 @dataclass(frozen=True)
 class ActivationScheme:
-    """Activations have one scale per tensor; `method` names how their range is found."""
+    """Activations have one scale per tensor; `method` names how their range is found, unless a
+    `range` is given. Scales are free, or powers of two."""
 
     type: IntType
     symmetric: bool
     method: str = "mse"
+    range: Range | None = None
+    power_of_two: bool = False
 
     def __str__(self) -> str:
-        return f"a{self.type.bits}{'s' if self.type.signed else 'u'}"
+        return f"a{_type(self.type)}"
 
 
 @dataclass(frozen=True)
@@ -77,13 +97,14 @@ class Half:
 Wish: TypeAlias = Scheme | Half
 
 HALVES = {"fp16": "float16", "bf16": "bfloat16"}
+MOST_LEVELS = 1 << 16
 
 
 def parse_scheme(text: str) -> Wish:
     """`w4sb32a8u` -> Scheme; weights default to signed, activations to unsigned. `fp16` -> Half.
 
     Raises:
-        UsageError: not of that form, or a number of bits that cannot be had.
+        UsageError: not of that form, or a number of bits or levels that cannot be had.
     """
     wish = text.strip().lower()
     if wish in HALVES:
@@ -92,29 +113,104 @@ def parse_scheme(text: str) -> Wish:
     if not match:
         raise UsageError(
             f"--scheme {text!r} is not a scheme",
-            "the form is w<bits>[s|u][b<block>|c|t], then a<bits>[s|u] for activations, or fp16",
-            "try  --scheme w8a8,  w8,  w4b32  or  fp16",
+            "the form is w<bits>[s|u][b<block>|c|t], then a<bits>[s|u] for activations, "
+            "l<levels> in place of <bits>, or fp16",
+            "try  --scheme w8a8,  w8,  w4b32,  wl10  or  fp16",
         )
-    w_bits, w_sign, where, a_bits, a_sign = match.groups()
+    w_codes, w_sign, where, a_codes, a_sign = match.groups()
     block = {None: None, "c": None, "t": 0}.get(where, -1)
     if block == -1:
         block = int(where[1:])
         if block < 16 or block & (block - 1):
             raise UsageError(f"block size {block}", "a block is a power of two, 16 or more")
     signed = w_sign != "u"
-    weight = WeightScheme(_bits(w_bits, signed, "weights"), signed, block)
-    if a_bits is None:
+    weight = WeightScheme(_parsed(w_codes, signed, "weights"), signed, block)
+    if a_codes is None:
         return Scheme(weight, None)
-    a_type = _bits(a_bits, a_sign == "s", "activations")
-    if a_type.bits not in (8, 16):
+    signed = a_sign == "s"
+    kind = _in_bytes(_parsed(a_codes, signed, "activations"))
+    return Scheme(weight, ActivationScheme(kind, signed))
+
+
+def check_ranges(schemes: Iterable[Wish]) -> None:
+    """Refuse ranges that the schemes cannot have.
+
+    Raises:
+        UsageError: not two numbers around 0, the lesser first; or further on one side of 0 than on
+            the other, for scales that are symmetric.
+    """
+    for scheme in schemes:
+        if isinstance(scheme, Scheme):
+            _check_range(scheme.weight, "range", "weights")
+            if scheme.activation is not None:
+                _check_range(scheme.activation, "activation_range", "activations")
+
+
+def _check_range(scheme: WeightScheme | ActivationScheme, key: str, what: str) -> None:
+    if scheme.range is None:
+        return
+    low, high = scheme.range
+    if not (isfinite(low) and isfinite(high) and low < high and low <= 0 <= high):
         raise UsageError(
-            f"activations of {a_bits} bits", "activations can have 8 or 16 bits", "try  a8"
+            f"{key} = {low:g},{high:g}",
+            "a range is LO,HI with LO below HI, and holds 0, which every scale keeps exactly",
+            f"{key} = -1,1  is one",
         )
-    return Scheme(weight, ActivationScheme(a_type, symmetric=False))
+    if scheme.symmetric and -low != high:
+        raise UsageError(
+            f"{key} = {low:g},{high:g}  is not symmetric around 0",
+            f"the scales of {what} are: {scheme}",
+            f"take {-max(-low, high):g},{max(-low, high):g},  or  --asymmetric",
+        )
 
 
-def _bits(text: str, signed: bool, what: str) -> IntType:
-    bits = int(text)
-    if not (2 <= bits <= 8 or bits == 16):
-        raise UsageError(f"{what} of {bits} bits", "2 to 8 and 16 bits can be had")
-    return IntType(bits, signed)
+def lettered(text: str, symmetric: bool) -> str:
+    """The scheme with s or u, symmetric or not, written out where neither is."""
+    match = _FORM.fullmatch(text.strip().lower())
+    if not match:
+        return text
+    letter = "s" if symmetric else "u"
+    w_codes, w_sign, where, a_codes, a_sign = match.groups()
+    activation = f"a{a_codes}{a_sign or letter}" if a_codes else ""
+    return f"w{w_codes}{w_sign or letter}{where or ''}{activation}"
+
+
+def unlettered(text: str) -> str:
+    """The scheme without s and u."""
+    match = _FORM.fullmatch(text.strip().lower())
+    if not match:
+        return text
+    w_codes, _, where, a_codes, _ = match.groups()
+    return f"w{w_codes}{where or ''}{f'a{a_codes}' if a_codes else ''}"
+
+
+def _type(kind: IntType) -> str:
+    whole = kind.codes & (kind.codes - 1) == 0 and kind.codes > 2
+    number = str(kind.codes.bit_length() - 1) if whole else f"l{kind.codes}"
+    return f"{number}{'s' if kind.signed else 'u'}"
+
+
+def _parsed(text: str, signed: bool, what: str) -> IntType:
+    number = int(text.removeprefix("l"))
+    if not text.startswith("l"):
+        if not 2 <= number <= 16:
+            raise UsageError(f"{what} of {number} bits", "2 to 16 bits can be had")
+        return IntType(number, signed)
+    if not 2 <= number <= MOST_LEVELS:
+        raise UsageError(
+            f"{what} of {number} level{'' if number == 1 else 's'}",
+            f"2 to {MOST_LEVELS:,} levels can be had",
+        )
+    if signed and number == 2:
+        raise UsageError(
+            f"{what} of 2 levels, symmetric around 0, hold nothing but 0",
+            "a symmetric scale has as many codes below 0 as above",
+            f"take 3 levels, or asymmetric ones:  {what[0]}l2u  or  --asymmetric",
+        )
+    return IntType.of_levels(number, signed)
+
+
+def _in_bytes(kind: IntType) -> IntType:
+    """The same codes in 8 bits or more: onnxruntime 1.31 looks for kernels between Q and DQ of 2
+    and 4 bits, finds none, and fails."""
+    return IntType(max(8, kind.bits), kind.signed, kind.codes)

@@ -1,6 +1,8 @@
 """The rewrite: carries out a plan, and decides nothing.
 
 activation  x -> QuantizeLinear -> DequantizeLinear -> the readers that the plan names
+            (a Clip in front of the one, or between them, where the codes are fewer than those
+            of the ONNX type)
 weight      W -> integers -> DequantizeLinear -> its node
             (or Cast -> DequantizeLinear, or Cast -> Mul)
 bias        b -> int32    -> DequantizeLinear -> its node
@@ -19,13 +21,17 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from qtool.numeric.affine import Codes, Floats, QParams
+from qtool.numeric.affine import Codes, Floats, QParams, dequantize, lowest
 from qtool.numeric.granularity import PerBlock, PerChannel
 from qtool.numeric.scheme import Half, Wish
 from qtool.numeric.types import IntType
+from qtool.ops import OPS
 from qtool.passes.edit import add_initializer, array, drop_unused, insert_behind, require_own_names
 from qtool.passes.writer import Writer, onnx_type
+from qtool.plan.guards import Guard
 from qtool.plan.plan import Plan, TensorPlan, WeightPlan
+
+_Place = tuple[ir.Graph | ir.Function | None, Guard | None]
 
 
 def least_opset_of(scheme: Wish) -> int:
@@ -78,26 +84,56 @@ class InsertQDQ(ir.passes.InPlacePass):
         write, home = self._write, value.graph
         assert home is not None
         params = write.params(value.name or "", tensor.params, keep_zero=True)
-        quantized = write.node("QuantizeLinear", [value, *params], f"{value.name}_q")
-        insert_behind(self._graph, value, [quantized])
+        before, behind = self._clips(value, tensor, moved=_has_moved(value, params))
+        read = value if before is None else before.outputs[0]
+        quantized = write.node("QuantizeLinear", [read, *params], f"{value.name}_q")
+        if behind is not None:
+            behind.replace_input_with(0, quantized.outputs[0])
+        last = behind or quantized
+        insert_behind(self._graph, value, [n for n in (before, quantized, behind) if n])
         # Codes are made once, where the value is; each body that reads it restores them for itself,
-        # since the runtime looks for integers within one graph.
-        restored: dict[ir.Graph, ir.Value] = {}
-        for graph in dict.fromkeys([*([home] if is_output else []), *(n.graph for n, _ in uses)]):
+        # since the runtime looks for integers within one graph. So does who must stay in float.
+        restored: dict[_Place, ir.Value] = {}
+        guards = [self.plan.guarded.get((node.name or "", position)) for node, position in uses]
+        places = [(node.graph, guard) for (node, _), guard in zip(uses, guards, strict=True)]
+        for graph, guard in dict.fromkeys([*([(home, None)] if is_output else []), *places]):
             assert isinstance(graph, ir.Graph)
-            codes = quantized.outputs[0]
-            made = write.node("DequantizeLinear", [codes, *params], f"{value.name}_dq")
+            codes, given, along = last.outputs[0], params, {}
+            if guard is not None:
+                repeated = _repeated(tensor.params, *guard)
+                given = write.params(f"{value.name}_along", repeated, keep_zero=True)
+                along = _attributes(repeated)
+            made = write.node("DequantizeLinear", [codes, *given], f"{value.name}_dq", along)
             if graph is home:
-                graph.insert_after(quantized, made)
+                graph.insert_after(last, made)
             else:
                 graph.insert_before(graph.node(0), made)
-            restored[graph] = made.outputs[0]
-            restored[graph].type, restored[graph].shape = value.type, value.shape
-        for node, position in uses:
-            assert isinstance(node.graph, ir.Graph)
-            node.replace_input_with(position, restored[node.graph])
+            out = restored[graph, guard] = made.outputs[0]
+            out.type, out.shape = value.type, value.shape
+        for (node, position), place in zip(uses, places, strict=True):
+            node.replace_input_with(position, restored[place])
         if is_output:
-            write.stand_in(value, restored[home], "float", home)
+            write.stand_in(value, restored[home, None], "float", home)
+
+    def _clips(
+        self, value: ir.Value, tensor: TensorPlan, *, moved: bool
+    ) -> tuple[ir.Node | None, ir.Node | None]:
+        """What keeps a tensor within its codes where the ONNX type has more of them: a node in
+        front of the quantizer, or one behind it whose input is to be the codes.
+
+        quantize(clip(x, (lowest - z) s, (highest - z) s))  =  clip(quantize(x), lowest, highest)
+        """
+        params = tensor.params
+        if params.type.fills or moved:
+            return None, None
+        ends = [np.asarray(code, np.int32) for code in (lowest(params), params.type.maximum)]
+        write, names = self._write, [f"{value.name}_{end}" for end in ("low", "high")]
+        if tensor.clips == "codes":
+            bounds = [write.constant(n, e, params.type) for n, e in zip(names, ends, strict=True)]
+            return None, write.node("Clip", [value, *bounds], f"{value.name}_clip")
+        reals = [dequantize(end, params) for end in ends]
+        bounds = [write.constant(n, r) for n, r in zip(names, reals, strict=True)]
+        return write.node("Clip", [value, *bounds], f"{value.name}_clip"), None
 
     def _constant(self, node: ir.Node, position: int, plan: WeightPlan) -> None:
         value = node.inputs[position]
@@ -177,6 +213,26 @@ class InsertQDQ(ir.passes.InPlacePass):
             if filled != shape:
                 then("Slice", "cut", np.zeros(len(shape), np.int64), np.array(shape))
         return nodes
+
+
+def _repeated(params: QParams, axis: int, length: int) -> QParams:
+    """The parameters of a tensor, given for each index of an axis."""
+    scale, zero = (np.full(length, each) for each in (params.scale, params.zero_point))
+    return QParams(params.type, scale, zero, PerChannel(axis))
+
+
+def _has_moved(value: ir.Value, params: list[ir.Value]) -> bool:
+    """Whether it is codes restored with these parameters, and moved: none of them is new. Behind a
+    Clip onnxruntime 1.31 would lose the type of signed codes that it moves."""
+    node = value.producer()
+    if node is None or node.op_type not in OPS or not OPS[node.op_type].shares:
+        return False
+    source = node.inputs[0].producer() if node.inputs[0] is not None else None
+    return (
+        source is not None
+        and source.op_type == "DequantizeLinear"
+        and list(source.inputs[1:]) == params
+    )
 
 
 def _split(codes: Codes, params: QParams) -> tuple[Codes, Floats, Codes, tuple[int, ...]] | None:

@@ -9,27 +9,21 @@ from types import MappingProxyType
 import numpy as np
 import onnx_ir as ir
 
-from qtool.numeric.affine import (
-    Floats,
-    QParams,
-    bias_params,
-    dequantize,
-    from_range,
-    quantize,
-    within,
-)
+from qtool.numeric.affine import Floats, QParams, bias_params, within
+from qtool.numeric.deciding import covered, covering
 from qtool.numeric.granularity import Granularity, PerBlock, PerChannel, PerTensor, reduce
 from qtool.numeric.histogram import Histogram
-from qtool.numeric.ranges import METHODS
-from qtool.numeric.scheme import Half, WeightScheme
-from qtool.numeric.types import UINT8
+from qtool.numeric.scheme import Half
+from qtool.numeric.types import INT8, UINT8
 from qtool.ops import OPS, constant
 from qtool.plan.eligible import bias_of
+from qtool.plan.guards import guards
 from qtool.plan.joins import joined
 from qtool.plan.kernel_steps import steps_of
 from qtool.plan.masks import above, bounds
 from qtool.plan.plan import Plan, Rounded, TensorPlan, WeightPlan
 from qtool.plan.sites import ActivationSite, OperandSite, Sites, WeightSite
+from qtool.plan.weights import in_powers, weight_params
 from qtool.target import Encoding, Fusing, Target
 
 _INT32_MAX = 2**31 - 1
@@ -63,10 +57,10 @@ def decide(
         low = lows.get(site.source, -np.inf)
         params = _decide_activation(site, ranges[site.source], steps.get(site.source, ()), low)
         if name in clips:
-            params = within(
-                _spanning(params, site, ranges[site.source], *clips[name]), *clips[name]
-            )
-        plan.activations[name] = TensorPlan(params, site.readers)
+            params = _clipped(params, site, ranges[site.source], *clips[name])
+        # The clip of reals also keeps a Softmax from a kernel that would want other scales.
+        codes = target.clips == "codes" and params.type.container == 8 and name not in steps
+        plan.activations[name] = TensorPlan(params, site.readers, "codes" if codes else "reals")
     for name, params in joined(model, sites, plan, clips, steps) if known is None else ():
         plan.activations[name] = replace(plan.activations[name], params=params)
     for place in sites.weights:
@@ -87,6 +81,7 @@ def decide(
     for name in sites.products:
         _decide_product_bias(nodes[name], plan)
     plan.schemes.update({name: str(Half(half.dtype)) for name, half in sites.halves.items()})
+    plan.guarded.update(guards(model, plan, target))
     return plan
 
 
@@ -95,15 +90,17 @@ def _decide_activation(
 ) -> QParams:
     """Parameters for what was measured; of `steps`, the finest that hold the greatest value.
 
-    What is below `least` may be `least`."""
-    kind, symmetric = site.scheme.type, site.scheme.symmetric
-    if steps and kind == UINT8 and not symmetric:
+    What is below `least` may be `least`. No range, and no statistic, wins over what a kernel needs.
+    """
+    kind = site.scheme.type
+    if steps and kind in (UINT8, INT8):  # others are kept from that kernel
         # One is held by 255 / 256: a step less, and all others twice as fine.
-        step = next((s for s in steps if histogram.high * s <= 2**kind.bits), steps[-1])
+        step = next((s for s in steps if histogram.high * s <= kind.maximum + 1), steps[-1])
         return QParams(kind, np.asarray(np.float32(1 / step)), np.asarray(np.int32(0)))
-    low, high = METHODS[site.scheme.method](above(histogram, least), kind, symmetric)
-    low = min(low, least) if least > histogram.low else low
-    return from_range(np.asarray(low), np.asarray(high), kind, symmetric=symmetric)
+    seen = above(histogram, least)
+    low, high = covered(seen, site.scheme)
+    low = min(low, least) if least > histogram.low and site.scheme.range is None else low
+    return covering(low, high, site.scheme, seen)
 
 
 def _bounds(nodes: Iterable[ir.Node]) -> dict[str, tuple[float, float]]:
@@ -119,14 +116,22 @@ def _bounds(nodes: Iterable[ir.Node]) -> dict[str, tuple[float, float]]:
     return found
 
 
-def _spanning(
+def _clipped(
     params: QParams, site: ActivationSite, histogram: Histogram, low: float, high: float
 ) -> QParams:
-    """The parameters, or where nothing but 0 was measured those of what a clip lets pass."""
-    if histogram.low < 0 or histogram.high > 0 or not low <= 0 <= high:
+    """The parameters behind a clip. Cases:
+
+    1. as they are: a range was given, or scales are not free to follow the clip's bounds
+    2. where nothing but 0 was measured, those of what the clip lets pass
+    """
+    fixed = site.scheme.range is not None
+    if not fixed and histogram.low >= 0 >= histogram.high and low <= 0 <= high:  # 2
+        params = covering(max(low, -1.0), min(high, 1.0), site.scheme)
+    if site.scheme.power_of_two:  # 1
         return params
-    least, most = np.asarray(max(low, -1.0)), np.asarray(min(high, 1.0))
-    return from_range(least, most, params.type, symmetric=site.scheme.symmetric)
+    found = within(params, low, high)
+    moved = abs(found.scale / params.scale - 1) > 1e-6 or found.zero_point != params.zero_point
+    return params if fixed and moved else found
 
 
 def _encoding(node: ir.Node, site: WeightSite, target: Target) -> Encoding:
@@ -166,35 +171,6 @@ def _fuses(node: ir.Node, site: WeightSite, asks: Fusing) -> bool:
     )
 
 
-def weight_params(weight: Floats, scheme: WeightScheme, granularity: Granularity) -> QParams:
-    """Parameters for a weight: its full range at 8 bits and more, the range of least squared
-    error below, where clipping a few values pays for a finer step."""
-    low = reduce(weight, granularity, np.min)
-    high = reduce(weight, granularity, np.max)
-    full = from_range(low, high, scheme.type, symmetric=scheme.symmetric, granularity=granularity)
-    if scheme.type.bits >= 8:
-        return full
-    best, best_error = full, _error(weight, full)
-    for share in np.linspace(0.95, 0.4, 12):
-        trial = from_range(
-            low * share, high * share, scheme.type,
-            symmetric=scheme.symmetric, granularity=granularity,
-        )  # fmt: skip
-        error = _error(weight, trial)
-        better = error < best_error
-        best_error = np.where(better, error, best_error)
-        scale = np.where(better, trial.scale, best.scale).astype(np.float32)
-        zero = np.where(better, trial.zero_point, best.zero_point).astype(np.int32)
-        best = QParams(scheme.type, scale, zero, granularity)
-    return best
-
-
-def _error(weight: Floats, params: QParams) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Sum of squared errors in each block."""
-    lost = weight - dequantize(quantize(weight, params), params)
-    return reduce(lost.astype(np.float64) ** 2, params.granularity, np.sum)
-
-
 def _decide_weight(node: ir.Node, site: WeightSite, encoding: Encoding, plan: Plan) -> QParams:
     tensor = constant(node.inputs[site.position])
     assert tensor is not None
@@ -205,7 +181,10 @@ def _decide_weight(node: ir.Node, site: WeightSite, encoding: Encoding, plan: Pl
         params = QParams(
             params.type, params.scale.reshape(()), params.zero_point.reshape(()), granularity
         )
-    return _fit_for_bias(node, params, weight, plan) if site.form == "static" else params
+    if site.form != "static":
+        return params
+    fitted = _fit_for_bias(node, params, weight, plan)
+    return in_powers(fitted) if site.scheme.weight.power_of_two else fitted
 
 
 def _granularity(
@@ -279,7 +258,10 @@ def _decide_operand(
     assert tensor is not None and value is not None
     scheme = site.scheme
     values = np.maximum(tensor.numpy(), lows.get(value.name or "", -np.inf))
-    params = from_range(values.min(), values.max(), scheme.type, symmetric=scheme.symmetric)
+    # All of a constant is known: it needs no range but its own.
+    own = replace(scheme, range=None)
+    seen = Histogram.empty().observe(values) if own.power_of_two else None
+    params = covering(values.min(), values.max(), own, seen)
     plan.operands[site.node, site.position] = WeightPlan(
         value.name or "", params, zero_point=True, form="static"
     )

@@ -6,7 +6,7 @@ pooling, data movement), for which leaving would cost a conversion each way.
 
     anchor      if its scheme and the target allow; under the placement "paying" not what is slower
                 in integers (`paying`) where it reads floats: between integers it stays, since there
-                the conversions would cost more, and the runtime would fuse it all the same
+                the conversions would cost more
     passenger   while every activation it reads comes from an integer operator, or some do and the
                 others are quantized for an anchor, and its own result goes on into one or its
                 producer had to give integers anyway; under the placement "all" always

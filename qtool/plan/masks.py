@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
+from qtool.numeric.deciding import covered
 from qtool.numeric.histogram import Histogram
-from qtool.numeric.ranges import METHODS
 from qtool.numeric.scheme import ActivationScheme
 from qtool.ops import OPS, attribute, constant
 
@@ -89,8 +89,8 @@ def hidden(histogram: Histogram, scheme: ActivationScheme) -> bool:
     rest = ordinary(histogram)
     if rest is None:
         return False
-    low, high = METHODS[scheme.method](histogram, scheme.type, scheme.symmetric)
-    step = (high - low) / (1 << scheme.type.bits)
+    low, high = covered(histogram, scheme)
+    step = (high - low) / scheme.type.codes
     return max(-rest.low, rest.high) < _FEWEST * step
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from qtool.numeric.affine import Codes, QParams, quantize
 from qtool.plan.half import HalfSite
-from qtool.target import Encoding, Form
+from qtool.target import Clipping, Encoding, Form
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,13 @@ class TensorPlan:
 
     `readers` are (node name, input position); None means everybody, the graph's output included,
     because the float form will no longer exist.
+    `clips`: what is clipped where the ONNX type has more codes than the parameters allow: the reals
+    in front of the quantizer, or the codes behind it.
     """
 
     params: QParams
     readers: tuple[tuple[str, int], ...] | None
+    clips: Clipping = "reals"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +65,8 @@ class Plan:
 
     `weights`, `biases` and `operands` (constants of arithmetic, quantized as activations are) are
     keyed by (node name, input position); the others by node name.
+    `guarded`, keyed so too, says who reads a quantized tensor restored with equal scales along an
+    axis, given with its length: the runtime leaves a layer behind that in float.
     `widened` nodes compute in float32, and did in another float type.
     `notes` say why only the weights of a node are quantized where more was asked for.
     """
@@ -70,6 +75,7 @@ class Plan:
     weights: dict[tuple[str, int], WeightPlan] = field(default_factory=dict)
     biases: dict[tuple[str, int], WeightPlan] = field(default_factory=dict)
     operands: dict[tuple[str, int], WeightPlan] = field(default_factory=dict)
+    guarded: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
     halves: dict[str, HalfSite] = field(default_factory=dict)
     widened: tuple[str, ...] = ()
     keep_io_types: bool = True
@@ -81,12 +87,20 @@ class Plan:
         """The plan as JSON values."""
         return {
             "activations": {
-                name: {**_params(t.params), "readers": t.readers and [list(r) for r in t.readers]}
+                name: {
+                    **_params(t.params),
+                    **({} if t.params.type.fills else {"clips": t.clips}),
+                    "readers": t.readers and [list(r) for r in t.readers],
+                }
                 for name, t in self.activations.items()
             },
             "weights": [_weight(key, w) for key, w in self.weights.items()],
             "biases": [_weight(key, w) for key, w in self.biases.items()],
             "operands": [_weight(key, w) for key, w in self.operands.items()],
+            "guarded": [
+                {"node": node, "input": position, "axis": axis, "length": length}
+                for (node, position), (axis, length) in self.guarded.items()
+            ],
             "halves": {name: asdict(half) for name, half in self.halves.items()},
             "widened": list(self.widened),
             "keep_io_types": self.keep_io_types,

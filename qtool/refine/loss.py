@@ -24,7 +24,7 @@ from qtool.ops import OPS
 from qtool.passes.edit import array
 from qtool.passes.ends import End
 from qtool.passes.streams import Factors, Stream
-from qtool.plan.decide import weight_params
+from qtool.plan.weights import weight_params
 from qtool.refine.columns import Floats
 from qtool.refine.observed import Part, Reader, Tensor, matrices
 

@@ -13,9 +13,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from qtool.numeric.affine import QParams, from_range
+from qtool.numeric.affine import QParams
+from qtool.numeric.deciding import covered, covering
 from qtool.numeric.histogram import Histogram
-from qtool.numeric.ranges import METHODS
 from qtool.numeric.scheme import ActivationScheme, WeightScheme
 from qtool.passes.channels import Labels, as_vector
 from qtool.passes.edit import array
@@ -77,9 +77,8 @@ class Tensor:
         low, high = float((self.low / by).min()), float((self.high / by).max())
         scaled = (self.rows("fit") / by).astype(np.float32).reshape(-1)
         ends = min(low, float(scaled.min())), max(high, float(scaled.max()))
-        kind, symmetric = self.scheme.type, self.scheme.symmetric
-        found = METHODS[self.scheme.method](Histogram.of(scaled, *ends), kind, symmetric)
-        return from_range(np.asarray(found[0]), np.asarray(found[1]), kind, symmetric=symmetric)
+        seen = Histogram.of(scaled, *ends)
+        return covering(*covered(seen, self.scheme), self.scheme, seen)
 
 
 @dataclass

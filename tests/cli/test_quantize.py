@@ -200,7 +200,7 @@ def test_bits_and_scheme_together_are_refused(qtool: Run, cnn: Path) -> None:
     assert "--bits and --scheme" in result.stderr
 
 
-@pytest.mark.parametrize("scheme", ["w1", "w8a4", "8", "w4b17", "w8a8x"])
+@pytest.mark.parametrize("scheme", ["w1", "w8a17", "8", "w4b17", "w8a8x", "wl1"])
 def test_a_wrong_scheme_is_an_error_of_usage(qtool: Run, cnn: Path, scheme: str) -> None:
     result = qtool("quantize", cnn / "model.onnx", "--scheme", scheme)
     assert result.exit_code == 2

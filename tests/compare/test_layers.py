@@ -258,4 +258,4 @@ def test_no_samples(tmp_path: Path) -> None:
     pair = models(tmp_path, (TWO, TWO), CONSTANTS)
     data = dataset(pair[0], X)
     with pytest.raises(DataError, match="no samples"):
-        compare_layers(*pair, data._take([]), threads=1)
+        compare_layers(*pair, data.take([]), threads=1)

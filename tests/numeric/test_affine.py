@@ -9,12 +9,23 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from qtool.numeric.affine import QParams, bias_params, dequantize, from_range, lowest, quantize
+from qtool.numeric.affine import (
+    QParams,
+    bias_params,
+    dequantize,
+    from_range,
+    lowest,
+    power_of_two,
+    quantize,
+)
 from qtool.numeric.granularity import PER_TENSOR, Granularity, PerBlock, PerChannel, reduce, spread
 from qtool.numeric.types import INT8, INT16, UINT8, UINT16, IntType
 from tests.models import normal, proto, run
 
-KINDS = (UINT8, INT8, UINT16, INT16, IntType(4, True), IntType(3, False), IntType(2, True))
+KINDS = (
+    UINT8, INT8, UINT16, INT16, IntType(4, True), IntType(3, False), IntType(2, True),
+    *(IntType.of_levels(n, s) for n in (3, 5, 10, 200, 255, 1000, 65535) for s in (True, False)),
+)  # fmt: skip
 GRANULARITIES: tuple[Granularity, ...] = (PER_TENSOR, PerChannel(1), PerBlock(0, 4))
 
 
@@ -80,17 +91,56 @@ def test_zero_is_exact(kind: IntType, symmetric: bool, where: Granularity) -> No
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if k.signed], ids=str)
-def test_symmetric_leaves_out_the_lowest_code(kind: IntType) -> None:
+def test_symmetric_leaves_out_the_lowest_code_of_an_even_number(kind: IntType) -> None:
     params = from_range(np.array(-1.0), np.array(0.5), kind, symmetric=True)
     codes = quantize(np.array([-9, -1, 1, 9], np.float32), params)
     assert codes.tolist() == [-kind.maximum, -kind.maximum, kind.maximum, kind.maximum]
+    assert lowest(params) == kind.minimum + (kind.codes % 2 == 0)
+    assert not params.zero_point.any()
 
 
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_there_are_no_more_codes_than_levels(kind: IntType, symmetric: bool) -> None:
+    params = from_range(np.array(-1.0), np.array(2.0), kind, symmetric=symmetric)
+    found = np.unique(quantize(np.linspace(-1e4, 1e4, 300_001, dtype=np.float32), params))
+    assert kind.minimum <= found.min() <= found.max() <= kind.maximum
+    assert len(found) <= kind.codes
+
+
+def test_two_codes_hold_0_and_one_value_more() -> None:
+    kind = IntType.of_levels(2, signed=False)
+    params = from_range(np.array(-3.0), np.array(0.5), kind, symmetric=False)
+    assert dequantize(quantize(np.array([-9, 0, 9], np.float32), params), params).tolist() == [
+        -3.5, 0, 0,
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="nothing but 0"):
+        from_range(np.array(-3.0), np.array(3.0), kind, symmetric=True)
+
+
+@pytest.mark.parametrize("value", [1e-38, 1e-20, 0.3, 0.5, 1.0, 1.5, 3.4e38])
+def test_powers_of_two_are_exact_and_next_to_the_scale(value: float) -> None:
+    scale = np.full((2, 3), value, np.float32)
+    low, high = (power_of_two(scale, up=up) for up in (False, True))
+    for found in (low, high):
+        assert found.dtype == np.float32
+        assert (np.frexp(found)[0] == 0.5).all()
+        assert np.isfinite(found).all()
+    if 2.0**-126 <= value < 2.0**127:
+        assert (low <= scale).all() and (scale <= high).all()
+        assert (high == (low if value in (0.5, 1.0) else 2 * low)).all()
+
+
+@pytest.mark.parametrize("kind", [UINT8, IntType(8, False, 2)], ids=str)
 @pytest.mark.parametrize("top", [1e-45, 1e-40, 1e-30, 1.0, 3.4e38])
 @pytest.mark.parametrize("symmetric", [True, False])
-def test_every_scale_is_positive_normal_and_finite(top: float, symmetric: bool) -> None:
+def test_every_scale_is_positive_normal_and_finite(
+    top: float, symmetric: bool, kind: IntType
+) -> None:
     for low, high in ((-top, top), (0, top), (-top, 0)):
-        params = from_range(np.array(low), np.array(high), UINT8, symmetric=symmetric)
+        if symmetric and not kind.half:
+            continue
+        params = from_range(np.array(low), np.array(high), kind, symmetric=symmetric)
         assert np.finfo(np.float32).tiny <= params.scale < np.inf
 
 

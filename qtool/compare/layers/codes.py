@@ -6,7 +6,7 @@ real = (code - zero point) * scale
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,15 @@ Values = Mapping[str, ir.Value]
 
 @dataclass(frozen=True)
 class Codes:
-    """What the integers of one value mean; scale and zero point are names of values."""
+    """What the integers of one value mean; scale and zero point are names of values. `ends` are the
+    lowest and the highest, where those are not the type's."""
 
     scale: str
     zero: str = ""
     axis: int | None = None
     block: int = 0
     type: ir.DataType = ir.DataType.UINT8
+    ends: tuple[int, int] | None = None
 
 
 def codes_of(node: ir.Node, known: Mapping[str, Codes]) -> Codes | None:
@@ -39,7 +41,14 @@ def codes_of(node: ir.Node, known: Mapping[str, Codes]) -> Codes | None:
             return None  # QGemm without them gives floats
         return Codes(scale, zero, *_grid(node), _type(node, where[1]))
     first = node.inputs[0] if node.inputs else None
-    return known.get(first.name or "") if first is not None and moves(node) else None
+    codes = known.get(first.name or "") if first is not None else None
+    if codes is not None and clips_codes(node):
+        ends = [fixed(value) for value in node.inputs[1:3]]
+        known_ends = [int(end.reshape(-1)[0]) for end in ends if end is not None]
+        return (
+            replace(codes, ends=(known_ends[0], known_ends[1])) if len(known_ends) == 2 else codes
+        )
+    return codes if moves(node) else None
 
 
 def moves(node: ir.Node) -> bool:
@@ -51,8 +60,16 @@ def moves(node: ir.Node) -> bool:
 def is_step(node: ir.Node | None) -> bool:
     """Whether the node only turns a value into another form of itself."""
     return node is not None and (
-        node.op_type in ("QuantizeLinear", "DequantizeLinear") or _is_float_cast(node)
+        node.op_type in ("QuantizeLinear", "DequantizeLinear")
+        or _is_float_cast(node)
+        or clips_codes(node)
     )
+
+
+def clips_codes(node: ir.Node) -> bool:
+    """Whether the node leaves out some of the codes that a quantizer gives."""
+    maker = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
+    return node.op_type == "Clip" and maker is not None and maker.op_type == "QuantizeLinear"
 
 
 def _is_float_cast(node: ir.Node) -> bool:
@@ -82,9 +99,8 @@ def bounds(codes: Codes, values: Values, rank: int) -> tuple[NDArray[Any], NDArr
         return None
     kind, at = _INTEGERS[codes.type], np.float64(0) if zero is None else zero.astype(np.float64)
     # A code's cell reaches half a step beyond it:  (q ± 1/2 - z) s
-    ends = [
-        (end - at) * scale.astype(np.float64) for end in (kind.minimum - 0.5, kind.maximum + 0.5)
-    ]
+    least, most = codes.ends or (kind.minimum, kind.maximum)
+    ends = [(end - at) * scale.astype(np.float64) for end in (least - 0.5, most + 0.5)]
     if scale.size == 1:
         return ends[0].reshape(()), ends[1].reshape(())
     if codes.axis is None or scale.ndim != 1:

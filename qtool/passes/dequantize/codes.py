@@ -64,6 +64,8 @@ class RealValues(ir.passes.InPlacePass):
                 self._real[node.outputs[0]] = node.inputs[0], measured
             elif kind == "DequantizeLinear":
                 self._dequantize(node)
+            elif kind == "Clip" and node.inputs[0] in self._real:
+                self._clip(node)
             elif kind in MOVES:
                 self._move(node)
             elif kind in _BY_ORDER and node.inputs[0] in self._real:
@@ -79,7 +81,18 @@ class RealValues(ir.passes.InPlacePass):
             return
         kind = node.outputs[0].dtype or written_type(node)
         self._make.at = node
-        self._real[node.outputs[0]] = self._clipped(x, grid, kind), grid
+        self._real[node.outputs[0]] = self._clipped(x, grid, limits(kind)), grid
+
+    def _clip(self, node: ir.Node) -> None:
+        """Fewer codes than the ONNX type has: the bounds of the quantizer itself."""
+        assert node.inputs[0] is not None
+        x, grid = self._real[node.inputs[0]]
+        ends = [constant(value) for value in (*node.inputs[1:3], None, None)[:2]]
+        if grid.scale is None or None in ends:
+            return
+        lowest, highest = (float(numbers(t.numpy()).reshape(-1)[0]) for t in ends if t is not None)
+        self._make.at = node
+        self._real[node.outputs[0]] = self._clipped(x, grid, (lowest, highest)), grid
 
     def _dequantize(self, node: ir.Node) -> None:
         codes, old = node.inputs[0], node.outputs[0]
@@ -110,9 +123,9 @@ class RealValues(ir.passes.InPlacePass):
             return Grid(None, None, 0, producer)
         return grid_of(node)
 
-    def _clipped(self, x: ir.Value, grid: Grid, kind: ir.DataType) -> ir.Value:
+    def _clipped(self, x: ir.Value, grid: Grid, ends: tuple[float, float]) -> ir.Value:
         assert grid.scale is not None
-        lowest, highest = limits(kind)
+        lowest, highest = ends
         zero, scale = numbers(grid.zero), numbers(grid.scale)
         low, high = (lowest - zero) * scale, (highest - zero) * scale
         step, (least, most) = float(scale.max()), self._known.of(x)

@@ -43,13 +43,17 @@ def numbers(values: Array | None) -> Array:
 
 
 def grid_of(node: ir.Node) -> Grid | None:
-    """The grid of Q or DQ where it is constant and not blocked."""
+    """The grid of Q or DQ where it is constant and not blocked; of equal steps only one."""
     scale, zero = (*node.inputs[1:3], None)[:2]
     if constant(scale) is None or (zero is not None and constant(zero) is None):
         return None
     if attribute(node, "block_size", 0):
         return None
-    return Grid(array(scale), None if zero is None else array(zero), attribute(node, "axis", 1))
+    steps, zeros = array(scale), None if zero is None else array(zero)
+    alike = all((each == each[:1]).all() for each in (numbers(steps), numbers(zeros)))
+    if steps.size > 1 and alike:
+        steps, zeros = steps.reshape(-1)[0], None if zeros is None else zeros.reshape(-1)[0]
+    return Grid(np.asarray(steps), zeros, attribute(node, "axis", 1))
 
 
 def written_type(node: ir.Node) -> ir.DataType:
