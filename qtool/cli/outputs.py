@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from qtool.compare.gates import GateResult
     from qtool.compare.result import Comparison
+    from qtool.report.table import Table as Layout
 
 Json = Annotated[
     str | None, typer.Option(metavar="FILE", help="Write the run as JSON; - is stdout.")
@@ -122,15 +123,21 @@ def _text(
 
 
 def _show(found: Comparison, results: Sequence[GateResult], baseline: Comparison | None) -> None:
+    from qtool.report.table import tables
+
+    show_tables(tables(found, results, baseline))
+
+
+def show_tables(tables: Iterable[Layout]) -> None:
+    """Tables of plain text in the one style we have."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     from qtool.cli.boundary import printable
     from qtool.cli.console import out
-    from qtool.report.table import tables
 
-    for each in tables(found, results, baseline):
+    for each in tables:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for i, name in enumerate(each.header):
             # Numbers stay whole; a long name in front of them gives way.

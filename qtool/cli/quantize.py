@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qtool.cli import budget as b
 from qtool.cli import options as o
 from qtool.cli.optimize import Optimize, optimized
+from qtool.cli.searched import making, quantize_within
 
 if TYPE_CHECKING:
     from qtool.calibrate.file import Calibration
@@ -30,7 +32,12 @@ def quantize(
         Path | None, typer.Option(metavar="FILE", help="From qtool calibrate, in place of --data.")
     ] = None,
     bits: o.Bits = None,
+    levels: o.Levels = None,
     scheme: o.SchemeText = None,
+    symmetric: o.Symmetric = None,
+    weight_range: o.WeightRange = None,
+    activation_range: o.ActivationRange = None,
+    scale: o.Scales = None,
     mode: Annotated[
         o.Mode | None,
         typer.Option(
@@ -61,12 +68,20 @@ def quantize(
     target: o.TargetName = "cpu",
     placement: o.Where = None,
     optimize: Optimize = None,
+    max_drop: b.MaxDrop = None,
+    metric: b.MetricName = None,
+    judged: b.Eval = None,
+    labels: o.LabelsFile = None,
+    scorer: b.Scorers = None,
+    max_size: b.MaxSize = None,
+    target_bits: b.TargetBits = None,
     threads: o.Threads = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan; write and measure nothing.")
     ] = False,
     custom_ops: o.CustomOps = None,
     allow_requantize: o.Requantize = False,
+    exit_zero: b.ExitZero = False,
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Write also where nothing is quantized.")
     ] = False,
@@ -99,17 +114,34 @@ def quantize(
         )
     measured = data is not None or calibration is not None
     chosen = o.recipe_from(
-        recipe, preset=preset, bits=bits, scheme=scheme, with_data=measured, mode=mode,
+        recipe, preset=preset, bits=bits, levels=levels, scheme=scheme, symmetric=symmetric,
+        weight_range=weight_range, activation_range=activation_range, scale=scale,
+        with_data=measured, mode=mode,
         keep_io_types=keep_io_types, method=method, samples=samples, seed=seed,
         placement=placement, include=include, exclude=exclude, tensor=tensor,
     )  # fmt: skip
     if data is None:
         asked = preset is not None or recipe is not None
         chosen = o.without_samples(chosen, asked=asked, calibrated=calibration is not None)
+    bounded = b.Asked(max_drop, metric, judged, labels, tuple(scorer or ()), max_size, target_bits)
+    output = output or model.parent / f"{model.stem}.{chosen.suffix()}.onnx"
+    if bounded.searches:
+        bounded.alone(chosen, calibration=calibration, optimize=optimize, dry_run=dry_run)
+        check_output(output, force=force, inputs=[model])
+        with making(
+            model, bounded, chosen, data, on_bad_file, load_target(target),
+            batch_size=batch_size, threads=threads, requantize=allow_requantize,
+        ) as (maker, split):  # fmt: skip
+            quantize_within(
+                maker, bounded, chosen, split, output,
+                save_recipe=save_recipe, verbose=verbose, force=force, exit_zero=exit_zero,
+                allow_empty=allow_empty, allow_larger=allow_larger,
+            )  # fmt: skip
+        return
+    bounded.bounds()
     job = workflow.open_job(
         model, chosen, load_target(target), threads=threads, requantize=allow_requantize
     )
-    output = output or model.with_name(f"{model.stem}.{chosen.suffix()}.onnx")
     if not dry_run:
         check_output(output, force=force, inputs=[model])
     if save_recipe is not None:
