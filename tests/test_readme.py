@@ -31,7 +31,9 @@ def blocks() -> list[tuple[str, list[str]]]:
 def masked(lines: list[str]) -> list[str]:
     """Words of each line, digits masked: scores move with the CPU's instruction set."""
     # How often progress shows depends on the machine's speed.
-    lines = [line for line in lines if not re.match(r"(comparing|measuring ranges): ", line)]
+    lines = [
+        line for line in lines if not re.match(r"(comparing|measuring ranges|sweeping): ", line)
+    ]
     words = [re.sub(r"-?\d[\d.,]*", "N", line) for line in lines]
     words = [" ".join(re.sub(r"─+", "", line).split()) for line in words]
     return [line for line in words if line]

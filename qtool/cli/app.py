@@ -20,6 +20,8 @@ from qtool.cli.inspect import inspect
 from qtool.cli.presets import presets
 from qtool.cli.quantize import quantize
 from qtool.cli.report import report
+from qtool.cli.sensitivity import sensitivity
+from qtool.cli.sweep import sweep
 from qtool.files import discard_temporaries
 
 app = typer.Typer(
@@ -43,6 +45,8 @@ COMMANDS: dict[Callable[..., None], str] = {
     quantize: "Make a smaller, faster model.",
     calibrate: "Measure activation ranges once, use them many times.",
     compare: "Accuracy, size and speed against the original; gates for CI.",
+    sensitivity: "Which layers hurt, and what to do about them.",
+    sweep: "The grid of bits, schemes and methods: score, size and speed of each.",
     report: "A saved run again: shown, and judged by other gates; runs nothing.",
     inspect: "What is in a model, what can be quantized and what not, and why.",
     data: "What would be fed to a model; runs nothing.",

@@ -39,5 +39,6 @@ def doctor() -> None:
 EXTRAS = {
     "cluster": ("distributed", "several processes and machines, data at a URL"),
     "parquet": ("pyarrow", "tables in .parquet files"),
+    "plot": ("matplotlib", "plots of qtool sweep"),
     "tokenizers": ("tokenizers", "text through a tokenizer.json"),
 }
