@@ -214,8 +214,9 @@ def test_progress_of_many_blocks_is_told_often(
     assert steps == list(range(2, 21, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("terminal", [False, True])
-@pytest.mark.parametrize("when", [pytest.param("starting", marks=pytest.mark.slow), "measuring"])
+@pytest.mark.parametrize("when", ["starting", "measuring"])
 def test_an_interrupt_ends_all_within_seconds(slow: Path, terminal: bool, when: str) -> None:
     temporary = slow / "temporary"
     temporary.mkdir()

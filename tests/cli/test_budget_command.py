@@ -78,6 +78,7 @@ def test_segments_are_given_up_until_it_is_inside(qtool: Run, place: Path) -> No
     assert (place / "out.toml").read_text() in [t["recipe"] for t in trials if t["inside"]]
 
 
+@pytest.mark.slow
 def test_nothing_is_good_enough_and_the_best_is_written(qtool: Run, place: Path) -> None:
     result = quantize(qtool, place, "--max-drop", "1e-12%", "--metric", "sqnr")
     assert result.exit_code == 1
@@ -91,6 +92,7 @@ def test_nothing_is_good_enough_and_the_best_is_written(qtool: Run, place: Path)
     assert again.exit_code == 0
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_goes_on(
     qtool: Run, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

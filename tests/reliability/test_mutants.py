@@ -56,8 +56,8 @@ def tried(folder: Path, name: str, seed: int, count: int) -> None:
 NAMES = ["digits_cnn", "digits_mobile", "text_transformer"]
 
 
-def test_60_mutants(tmp_path: Path) -> None:
-    tried(tmp_path, "digits_cnn", seed=0, count=60)
+def test_30_mutants(tmp_path: Path) -> None:
+    tried(tmp_path, "digits_cnn", seed=0, count=30)
 
 
 @pytest.mark.slow

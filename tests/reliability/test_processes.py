@@ -59,8 +59,8 @@ def killed_at_random_times(shell: Shell, cnn: Path, folder: Path, times: int) ->
         }
 
 
-def test_kill_at_6_times(shell: Shell, cnn: Path, tmp_path: Path) -> None:
-    killed_at_random_times(shell, cnn, tmp_path / "out", 6)
+def test_kill_at_3_times(shell: Shell, cnn: Path, tmp_path: Path) -> None:
+    killed_at_random_times(shell, cnn, tmp_path / "out", 3)
 
 
 @pytest.mark.slow
