@@ -36,7 +36,7 @@ from qtool.plan.float_types import tolerance
 from qtool.plan.names import Names
 from qtool.plan.notes import kernel_notes, reading_notes
 from qtool.plan.plan import Plan
-from qtool.plan.sites import Sites, find_sites, fitting
+from qtool.plan.sites import Sites, find_sites, fitting, require_work
 from qtool.quantized import kind_of
 from qtool.recipe import Recipe
 from qtool.refine import SMOOTHERS, Done, refine
@@ -268,13 +268,8 @@ def write(
         ModelError: there is nothing to quantize, or the result is larger or broken.
     """
     check_output(output, force=force, inputs=[job.path])
-    empty = not (quantized.plan.schemes or quantized.plan.activations)
-    if empty and not allow_empty:
-        raise ModelError(
-            "there is nothing to quantize in this model",
-            "no operator with constant float weights that the recipe and the target allow",
-            "qtool inspect MODEL  tells why for each; --allow-empty writes it all the same",
-        )
+    if not (quantized.plan.schemes or quantized.plan.activations):
+        require_work(Sites(), allow_empty=allow_empty)
     before, after = models.file_size(job.path), len(quantized.data)
     if after - before >= _GROWN and not allow_larger:
         raise ModelError(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from qtool.data import Dataset
     from qtool.recipe import Recipe
     from qtool.search.within import Bounds
+    from qtool.signature import Signature
 
 MaxDrop = Annotated[
     str | None,
@@ -86,7 +87,8 @@ class Asked:
         """
         from qtool.errors import UsageError
 
-        name = next(n for n in ("max_drop", "max_size", "target_bits") if getattr(self, n))
+        names = ("max_drop", "max_size", "target_bits")
+        name = next(n for n in names if getattr(self, n) is not None)
         option = f"--{name.replace('_', '-')}"
         if calibration is not None:
             raise UsageError(
@@ -99,6 +101,13 @@ class Asked:
                 f"{option} goes with activations that are measured beforehand, or stay float",
                 "the mode is dynamic",
                 "leave out  --mode",
+            )
+        schemes = {recipe.scheme, *(rule.scheme for rule in recipe.rules)}
+        if self.target_bits is not None and schemes <= {"fp16", "bf16", "float"}:
+            raise UsageError(
+                "--target-bits chooses bits of integers",
+                f"{recipe.scheme} has none",
+                "give a scheme of integers, such as  --scheme w8",
             )
         for given, other in ((optimize, "--optimize"), (dry_run, "--dry-run")):
             if given:
@@ -142,7 +151,7 @@ def _bytes(text: str | None) -> int | None:
 
     if text is None:
         return None
-    found = re.fullmatch(r"\s*([0-9.]+)\s*(B|kB|KB|MB|GB)?\s*", text)
+    found = re.fullmatch(r"\s*([0-9.]+)\s*(?:([kmg]?)(i?)b?)\s*", text.lower())
     try:
         number = float(found[1]) if found else math.nan
     except ValueError:
@@ -152,7 +161,15 @@ def _bytes(text: str | None) -> int | None:
             f"--max-size {text!r} is no size", "it is bytes, or a number with kB, MB or GB",
             "try  --max-size 3MB",
         )  # fmt: skip
-    return int(number * {"kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9}.get(found[2] or "", 1))
+    if not found[2] and number < _FEWEST:
+        raise UsageError(
+            f"--max-size {text} is less than any model has", "it is counted in bytes",
+            f"try  --max-size {number:g}kB",
+        )  # fmt: skip
+    return int(number * (1024 if found[3] else 1000) ** " kmg".index(found[2] or " "))
+
+
+_FEWEST = 100  # bytes
 
 
 @dataclass(frozen=True)
@@ -163,11 +180,23 @@ class Parts:
     selection: Dataset | None
     report: Dataset | None
 
+    def noted(self, recipe: Recipe) -> Recipe:
+        """The recipe that chooses from --data by itself what is calibrated on here."""
+        used = self.calibration
+        if used is None or len(used) == min(recipe.samples, used.total):
+            return recipe
+        return recipe.model_copy(update={"samples": len(used)})
+
 
 def parts(
-    data: str | None, asked: Asked, model: Path, recipe: Recipe, on_bad_file: o.BadFile
+    data: str | None,
+    asked: Asked,
+    model: Path,
+    recipe: Recipe,
+    on_bad_file: o.BadFile,
+    batch_size: int = 1,
 ) -> Parts:
-    """The samples of --data and --eval in three parts.
+    """The samples of --data and --eval in three parts, which fill batches where they must.
 
     Raises:
         UsageError: there are none where some are needed.
@@ -175,37 +204,48 @@ def parts(
     """
     from qtool import model as models
     from qtool.cli.console import err
-    from qtool.data.split import split
+    from qtool.data.split import alike, split
     from qtool.errors import DataError, UsageError
 
     signature = models.signature(models.load(model))
 
     def opened(place: str, labels: Path | None = None) -> Dataset:
-        return o.open_chosen(place, signature, recipe, on_bad_file, sys.maxsize, labels)
+        found = o.open_chosen(place, signature, recipe, on_bad_file, sys.maxsize, labels)
+        signature.without(found.states).check_batches(batch_size, 0)
+        return found
 
     if asked.max_drop is None:
-        used = None if data is None else o.open_chosen(data, signature, recipe, on_bad_file)
+        used = None if data is None else opened(data).choose(recipe.samples, recipe.seed)
+        _check(used, signature, batch_size)
         return Parts(used, None, None)
     if data is None and asked.judged is None:
         raise UsageError(
             "--max-drop needs samples to judge on", fix="add  --data DIR,  or  --eval DIR"
         )
-    activations = any("a" in text for text in (recipe.scheme_in_full(),)) and data is not None
     if asked.judged is not None:
         used = None if data is None else opened(data).choose(recipe.samples, recipe.seed)
-        selection, report = split(opened(asked.judged, asked.labels), (1, 1), recipe.seed)
+        _check(used, signature, batch_size)
+        rest = opened(asked.judged, asked.labels)
+        unit = _unit(rest, signature)
     else:
         assert data is not None
-        every = opened(data, asked.labels)
-        share = min(recipe.samples, len(every) // 3) if activations else 0
-        rest = (len(every) - share) / 2
-        first, selection, report = split(every, (share, rest, rest), recipe.seed)
-        used = first if activations else None
-    counts = [len(part) for part in (selection, report) if part is not None]
-    if min(counts) == 0 or (used is not None and len(used) == 0):
+        rest = opened(data, asked.labels)
+        # chosen as without a search, so that the recipe that is found chooses the same
+        unit = _unit(rest, signature)
+        share = min(recipe.samples, len(rest) // 3) // unit * unit
+        used = rest.choose(max(unit, share), recipe.seed)
+    groups = alike(rest, used)
+    copies = len(rest) - sum(map(len, groups)) - (len(used) if used and not asked.judged else 0)
+    selection, report = (
+        part.take(range(len(part) // unit * unit))
+        for part in split(rest, (1, 1), recipe.seed, groups)
+    )
+    counts = [len(selection), len(report)]
+    if min(counts) == 0:
         raise DataError(
             "there are too few samples to set some apart",
-            "a search needs some to calibrate on, others to choose by, and others to report on",
+            "a search needs some to calibrate on, others to choose by, and others to report on"
+            + (f"; {copies} of {len(rest)} hold what is calibrated on" if copies else ""),
             "give more in  --data,  or others in  --eval DIR",
         )
     calibrated = "" if used is None else f"{len(used)} samples to calibrate on, "
@@ -213,4 +253,17 @@ def parts(
         f"{calibrated}{counts[0]} to choose by, {counts[1]} to report on (seed {recipe.seed}): "
         "none is in two of them"
     )
+    if copies:
+        err.print(f"note: left out {copies} samples that repeat or follow one to calibrate on")
     return Parts(used, selection, report)
+
+
+def _unit(data: Dataset, signature: Signature) -> int:
+    """How many samples a run must have; 1 where it may have any number."""
+    shapes = [spec.shape for spec in signature.without(data.states).inputs if spec.shape]
+    return max([1, *(shape[0] for shape in shapes if isinstance(shape[0], int))])
+
+
+def _check(data: Dataset | None, signature: Signature, batch_size: int) -> None:
+    if data is not None:
+        signature.without(data.states).check_batches(batch_size, len(data))

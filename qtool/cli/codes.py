@@ -82,7 +82,7 @@ def range_of(option: str, text: str | None) -> tuple[float, float] | None:
     if text is None:
         return None
     try:
-        low, high = map(float, text.split(","))
+        low, high = map(float, text.replace(":", ",").split(","))
     except ValueError:
         raise UsageError(
             f"{option} {text!r}", "the form is LO,HI, two numbers", f"try  {option} -1,1"

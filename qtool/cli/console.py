@@ -31,6 +31,16 @@ def configure(*, quiet: bool = False, more: bool = False) -> None:
     err.quiet, verbose = quiet, more
 
 
+def complain(*lines: str) -> None:
+    """An error that ends nothing by itself: what, why or what to do; -q does not silence it."""
+    was, err.quiet = err.quiet, False
+    try:
+        for number, line in enumerate(lines):
+            err.print(f"{'  ' if number else 'error: '}{line}", markup=False)
+    finally:
+        err.quiet = was
+
+
 @contextmanager
 def progress(description: str, unit: str = "samples") -> Iterator[Callable[[int, int], None]]:
     """Yield `step(done, total)`: a live bar on a terminal, a line every 10 s or 10 % elsewhere."""

@@ -38,6 +38,7 @@ def doctor() -> None:
 # extra -> the package it brings, what for
 EXTRAS = {
     "cluster": ("distributed", "several processes and machines, data at a URL"),
+    "detection": ("pycocotools", "mAP of detectors"),
     "parquet": ("pyarrow", "tables in .parquet files"),
     "plot": ("matplotlib", "plots of qtool sweep"),
     "tokenizers": ("tokenizers", "text through a tokenizer.json"),

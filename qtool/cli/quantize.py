@@ -133,9 +133,9 @@ def quantize(
             batch_size=batch_size, threads=threads, requantize=allow_requantize,
         ) as (maker, split):  # fmt: skip
             quantize_within(
-                maker, bounded, chosen, split, output,
-                save_recipe=save_recipe, verbose=verbose, force=force, exit_zero=exit_zero,
-                allow_empty=allow_empty, allow_larger=allow_larger,
+                maker, bounded, split.noted(chosen), split, output,
+                save_recipe=save_recipe, inputs=[recipe] if recipe else [], verbose=verbose,
+                force=force, exit_zero=exit_zero, allow_empty=allow_empty, allow_larger=allow_larger,
             )  # fmt: skip
         return
     bounded.bounds()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from qtool.search.bounded import Trial
     from qtool.search.budget import Budget, Loss
     from qtool.search.making import Maker
-    from qtool.search.within import Found, Within
+    from qtool.search.within import Bounds, Found, Within
     from qtool.target import Target
     from qtool.verify import Feeds
+    from qtool.workflow import Job
 
 
 class Lines:
@@ -39,7 +40,8 @@ class Lines:
         bits = f"{trial.bits:.3g}"
         cells = f"{self._count:7}{size(trial.size):>10}{trial.share:9.0%}{bits:>6}"
         value = f"{budget.shown(trial.loss.value):>16}  {interval(trial.loss, budget):22}"
-        err.print(f"{cells}{value}  {'inside' if trial.inside else 'over'}", markup=False)
+        unsure = "over" if trial.loss.value > budget.limit else "unsure"
+        err.print(f"{cells}{value}  {'inside' if trial.inside else unsure}", markup=False)
 
 
 def interval(loss: Loss, budget: Budget) -> str:
@@ -62,7 +64,7 @@ def making(
     from qtool.search.making import Maker
 
     asked.bounds()
-    samples = parts(data, asked, model, recipe, on_bad_file)
+    samples = parts(data, asked, model, recipe, on_bad_file, how["batch_size"])
     folder = temporary_folder()
     try:
         yield Maker(model, target, samples.calibration, folder, **how), samples  # type: ignore[arg-type]
@@ -78,6 +80,7 @@ def quantize_within(
     output: Path,
     *,
     save_recipe: Path | None = None,
+    inputs: Sequence[Path] = (),
     verbose: bool = False,
     force: bool = False,
     exit_zero: bool = False,
@@ -88,32 +91,43 @@ def quantize_within(
     from qtool import workflow
     from qtool.cli import show
     from qtool.cli.console import doing, err, out
+    from qtool.cli.searching import check_places, check_recipe, identity
     from qtool.compare.truth.custom import load_scorers
-    from qtool.files import atomic_write, check_output
+    from qtool.files import atomic_write
+    from qtool.plan.sites import require_work
     from qtool.search.budget import loss_of
     from qtool.search.journal import Journal
     from qtool.search.within import Within
 
     bounds = asked.bounds()
-    inputs = [maker.path]
-    beside = save_recipe or output.with_suffix(".toml")
-    check_output(beside, force=force, inputs=inputs)
-    journal = Journal(
-        output.with_suffix(".search.json"),
-        _identity(maker, asked, recipe, samples),
-        force=force,
-    )
-    if journal.went_on:
-        err.print(f"going on: {journal.went_on} choices were tried before an interruption")
     scorers = load_scorers(asked.scorers)
-    with doing() as say:
-        search = Within(
-            maker, recipe, bounds, journal, samples.selection,
-            scorers=scorers, say=say, told=Lines(),
-        )  # fmt: skip
-        show.headline(search.job, measured=True)
-        feeds = _first(maker, search)
-        found = search.run()
+    beside = save_recipe or output.with_suffix(".toml")
+    kept = output.with_suffix(".search.json")
+    check_places(maker.path, asked, samples, (output, beside, kept), inputs)
+    check_recipe(beside, force=force)
+    journal = None
+    if bounds.max_drop is not None:
+        journal = Journal(kept, identity(maker, asked, recipe, samples), force=force)
+        if journal.went_on:
+            err.print(f"{journal.went_on} choices are known from {kept}", markup=False)
+        if journal.replaced:
+            err.print(f"note: {kept} was of another search, not ended", markup=False)
+    try:
+        with doing() as say:
+            search = Within(
+                maker, recipe, bounds, journal, samples.selection,
+                scorers=scorers, say=say, told=Lines(),
+            )  # fmt: skip
+            show.headline(search.job, measured=True)
+            require_work(search.job.sites, allow_empty=allowed.get("allow_empty", False))
+            feeds = _first(maker, search)
+            found = search.run()
+    except KeyboardInterrupt:
+        if journal is not None and journal.trials:
+            show.advice("the same command goes on where this one was")
+        raise
+    for note in _starts(found, bounds, search.job):
+        show.advice(note)
     made = found.candidate
     show.summary(made.plan, made.job, verbose=verbose)
     show.refined(made.quantized.refined)
@@ -126,12 +140,12 @@ def quantize_within(
             same = loss_of(search.judge(maker.path, samples.report), found.budget.metric)
             loss = loss_of(search.judge(output, samples.report), found.budget.metric)
         met = _told(found, loss, same.high, len(samples.report)) and met
-        journal.write(done=True, report=_report(loss, found.budget, met))
-    else:
-        journal.write(done=True)
+        if journal is not None:
+            journal.write(done=True, report=_report(loss, found.budget, met))
     _sizes(found, asked, written.after)
     show.written(output, written, out)
-    err.print(f"the recipe is in {beside}, all that was tried in {journal.path}", markup=False)
+    tried = "" if journal is None else f", all that was tried in {kept}"
+    err.print(f"the recipe is in {beside}{tried}", markup=False)
     if not met and not exit_zero:
         raise typer.Exit(1)
 
@@ -148,69 +162,64 @@ def _first(maker: Maker, search: Within) -> Feeds | None:
     return feeds
 
 
+def _starts(found: Found, bounds: Bounds, job: Job) -> Iterator[str]:
+    """What to say of where the search began, and so could not go."""
+    asked = max((site.scheme.weight.type.bits for site in job.sites.weights), default=0)
+    if found.trial is not None and len(found.trials) == 1 and found.inside and asked > 2:
+        less = 2 if asked <= 4 else 4
+        yield f"what was asked for is inside at once;  --bits {less}  looks for a smaller file"
+    if bounds.target_bits is not None and bounds.target_bits > asked:
+        wished = f"{bounds.target_bits:g} on average"
+        yield f"the recipe asks for {asked} bits, and no more are given: {wished} change nothing"
+
+
 def _told(found: Found, loss: Loss, doubt: float, count: int) -> bool:
     """Say what the report's samples show; whether they speak for the budget."""
-    from qtool.cli.console import err
+    from qtool.cli.console import complain, err, out
 
     budget = found.budget
     assert budget is not None
     met = loss.value <= budget.limit
     ends = f"95 % interval {interval(loss, budget)}"
     line = f"{budget.metric} lost {budget.shown(loss.value)} ({ends}) on {count} samples that"
-    err.print(f"{line} nothing was chosen on: {'inside' if met else 'over'} the budget of "
+    out.print(f"{line} nothing was chosen on: {'inside' if met else 'over'} the budget of "
               f"{budget.shown(budget.limit)}", markup=False)  # fmt: skip
+    more = "give more samples in  --eval,  a higher  --max-drop,  or more  --bits"
     if not found.inside:
-        err.print("error: no choice was inside the budget where it was chosen; this is the closest")
+        complain(
+            "no choice was surely inside the budget on the samples to choose by",
+            "this one loses least there",
+            f"fix: {more}",
+        )
     elif not met:
-        err.print("error: the budget was kept where it was chosen, and not here")
+        complain(
+            "the budget is kept on the samples to choose by, and not on the others",
+            "it was chosen for what it is on the first, and may owe that to chance",
+            f"fix: {more}",
+        )
     elif loss.high > budget.limit and doubt > 0:
         err.print(
-            f"note: {count} samples cannot tell less than {budget.shown(doubt)}: even of equal "
-            "models; more samples make it sure",
+            f"note: with {count} samples even equal models may differ by {budget.shown(doubt)}: "
+            "give more to be sure",
             markup=False,
         )
     return met
 
 
 def _sizes(found: Found, asked: Asked, size: int) -> None:
-    from qtool.cli.console import err
+    from qtool.cli.console import complain
     from qtool.report.table import size as shown
 
     if found.fits:
         return
     wanted = [asked.max_size] if asked.max_size else []
     wanted += [f"{asked.target_bits:g} bits"] if asked.target_bits else []
-    err.print(
-        f"error: {' and '.join(wanted)} cannot be had: with 2 bits wherever there are weights it "
-        f"has {shown(size)}",
-        markup=False,
+    complain(
+        f"{' and '.join(wanted)} cannot be had",
+        f"with the fewest bits that there are it has {shown(size)}, and that is what was written",
     )
 
 
 def _report(loss: Loss, budget: Budget, met: bool) -> dict[str, object]:
     return {"metric": budget.metric, "limit": budget.limit, "unit": budget.unit, "met": met,
             "value": loss.value, "low": loss.low, "high": loss.high}  # fmt: skip
-
-
-def _identity(
-    maker: Maker, asked: Asked, recipe: Recipe, samples: Parts
-) -> dict[str, str | float | None]:
-    """All that must be the same for what was tried to be worth something."""
-    import qtool
-    from qtool import model as models
-    from qtool.runtime import VERSION
-
-    used = {name: getattr(samples, name) for name in ("calibration", "selection", "report")}
-    return {
-        "qtool": qtool.__version__,
-        "onnxruntime": VERSION,
-        "model": models.digest(models.load(maker.path)),
-        "recipe": recipe.toml(),
-        "target": maker.target.name,
-        "batch_size": maker.batch_size,
-        "max_drop": asked.max_drop,
-        "metric": asked.metric,
-        "max_size": asked.max_size,
-        "target_bits": asked.target_bits,
-        **{name: None if data is None else data.fingerprint for name, data in used.items()},
-    }

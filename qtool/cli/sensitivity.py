@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import time
 from dataclasses import replace
@@ -217,7 +218,7 @@ _HEADER = "", "operator", "scheme", "alone", "share", "own", "inherited", "clipp
 def _row(layer: Layer) -> tuple[str, ...]:
     from qtool.report.table import decibels
 
-    share = f"{100 * layer.share:.1f} %"
+    share = "-" if math.isnan(layer.share) else f"{100 * layer.share:.1f} %"
     clipped = "" if layer.clipped is None else f"{100 * layer.clipped:.2f} %"
     errors = (decibels(layer.own_db), decibels(layer.inherited_db))
     return (

@@ -50,7 +50,10 @@ def headline(job: Job, measured: bool) -> None:
         kind = "weights, and activations on every run"
     else:
         kind = "weights and activations" if job.sites.sources else "weights only"
-    why = "" if measured or kind != "weights only" else _NO_DATA
+    why = ""
+    if kind == "weights only":
+        integers = any(site.scheme.activation for site in job.sites.weights)
+        why = _NO_DATA if not measured else _SLOWER if integers else ""
     name = printable(job.path.name, lines=False)
     more = "".join(f", {each}" for each in job.recipe.beside_scheme())
     _say(f"{name}: {kind} ({scheme}{more}) for {job.target.name}{why}")
@@ -126,6 +129,7 @@ def _stored(plan: Plan) -> dict[str, str]:
     return found | {n: "cast" for n, half in plan.halves.items() if not half.computes}
 
 
+_SLOWER = ": integer activations do not pay here, --placement all takes them"
 _NO_DATA = ", since no --data or --calibration is given"
 
 # what the user gets of each way to store weights

@@ -50,11 +50,12 @@ class Places:
                 raise UsageError(f"two results go to {path}", fix="give one another name")
             check_output(path, force=self.force, inputs=[job.model])
         if self.keep is not None:
-            check_output(self.keep.with_name(f".{self.keep.name}"), force=True)  # the folder's own
             if self.keep.exists() and not self.keep.is_dir():
                 raise UsageError(f"--keep {self.keep} is not a folder")
-            self.keep.mkdir(exist_ok=True)
-            going_on = job.kept.path.exists()
+            if not self.keep.exists():
+                check_output(self.keep, force=True)
+                self.keep.mkdir(exist_ok=True)
+            going_on = job.kept.has_models_in(self.keep)
             for cell in job.cells:
                 file = job.file_of(cell)
                 if file is not None and cell.recipe is not None:
@@ -136,7 +137,8 @@ def listed(cells: Sequence[Cell]) -> None:
 
     show_tables(listing(cells))
     there = sum(cell.recipe is not None for cell in cells)
-    err.print(f"{there} cells" if there == len(cells) else f"{there} of {len(cells)} cells")
+    of = "" if there == len(cells) else f" of {len(cells)}"
+    err.print(f"{there}{of} cell{'' if (of or there) == 1 else 's'}")
 
 
 def run(job: Sweeping, places: Places) -> Sweep:

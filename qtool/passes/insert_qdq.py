@@ -71,7 +71,7 @@ class InsertQDQ(ir.passes.InPlacePass):
                 self._constant(nodes[name], position, weight)
         for node in self._stored:
             self._bring_home(node)
-        for name, tensor in self.plan.activations.items():
+        for name, tensor in (*self.plan.activations.items(), *self.plan.moved.items()):
             self._activation(values[name], tensor)
         return ir.passes.PassResult(model, modified=True)
 

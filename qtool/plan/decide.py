@@ -17,7 +17,7 @@ from qtool.numeric.scheme import Half
 from qtool.numeric.types import INT8, UINT8
 from qtool.ops import OPS, constant
 from qtool.plan.eligible import bias_of
-from qtool.plan.guards import guards
+from qtool.plan.guards import guards, moved
 from qtool.plan.joins import joined
 from qtool.plan.kernel_steps import steps_of
 from qtool.plan.masks import above, bounds
@@ -56,8 +56,8 @@ def decide(
     for name, site in sites.activations.items() if known is None else ():
         low = lows.get(site.source, -np.inf)
         params = _decide_activation(site, ranges[site.source], steps.get(site.source, ()), low)
-        if name in clips:
-            params = _clipped(params, site, ranges[site.source], *clips[name])
+        if site.source in clips:  # what is moved stays on the grid that it was on
+            params = _clipped(params, site, ranges[site.source], *clips[site.source])
         # The clip of reals also keeps a Softmax from a kernel that would want other scales.
         codes = target.clips == "codes" and params.type.container == 8 and name not in steps
         plan.activations[name] = TensorPlan(params, site.readers, "codes" if codes else "reals")
@@ -82,6 +82,7 @@ def decide(
         _decide_product_bias(nodes[name], plan)
     plan.schemes.update({name: str(Half(half.dtype)) for name, half in sites.halves.items()})
     plan.guarded.update(guards(model, plan, target))
+    plan.moved.update(moved(model, plan))
     return plan
 
 
@@ -140,7 +141,9 @@ def _encoding(node: ir.Node, site: WeightSite, target: Target) -> Encoding:
     if site.form == "dynamic":
         return "integer"
     if site.form == "static":
-        return target.narrow if kind.container < 8 and not blocks else "dq"
+        # Of two bits onnxruntime 1.31 makes QLinearConv and its like all the same, which take none.
+        narrow = "cast-dq" if kind.container == 2 else target.narrow
+        return narrow if kind.container < 8 and not blocks else "dq"
     wanted = target.weights[node.op_type]
     if wanted == "fused":
         return "dq" if _fuses(node, site, target.fuses) else "cast-mul"

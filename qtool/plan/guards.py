@@ -1,4 +1,5 @@
-"""What keeps a float layer between integers in float.
+"""What keeps the runtime from optimizing what it would spoil: float layers between integers above
+all.
 
     q -> DQ(s) -> Conv -> (Relu) -> Q  =>  q -> DQ([s, s, …], axis) -> Conv -> (Relu) -> Q
 
@@ -13,11 +14,12 @@ Weights behind DequantizeLinear are left: in integers they are what the plan say
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import onnx_ir as ir
 
 from qtool.ops import OPS, attribute, weights_of
-from qtool.plan.plan import Plan
+from qtool.plan.plan import Plan, TensorPlan
 from qtool.target import Target
 
 Use = tuple[str, int]  # node name, input position
@@ -37,6 +39,30 @@ def guards(model: ir.Model, plan: Plan, target: Target) -> dict[Use, Guard]:
             axis = None if reader is None else next(_axes(node, reader), None)
             if reader is not None and axis is not None:
                 found[reader.name or "", 0] = axis
+    return found
+
+
+def moved(model: ir.Model, plan: Plan) -> dict[str, TensorPlan]:
+    """What becomes of quantized values where a node only moves them, and nothing quantizes behind
+    it: the same codes again. onnxruntime 1.31 would quantize there itself. Cases:
+
+    1. signed bytes: from opset 21 on it does so as int8, makes uint8 of that and cannot load it
+    2. what a body reads: it looks for that among the inputs of If or Loop, and the process ends
+    """
+    found: dict[str, TensorPlan] = {}
+    for node in model.graph.all_nodes():
+        spec, value = OPS.get(node.op_type), node.inputs[0] if node.inputs else None
+        if node.domain != "" or spec is None or not spec.shares or value is None:
+            continue
+        name, use, result = value.name or "", (node.name or "", 0), node.outputs[0]
+        tensor = plan.activations.get(name, found.get(name))
+        if tensor is None or use in plan.guarded or len(node.outputs) > 1:
+            continue
+        signed = tensor.params.type.onnx_name == "int8"  # 1
+        inside = any(reader.graph is not node.graph for reader, _ in result.uses())  # 2
+        reads = tensor.readers is None or use in tensor.readers
+        if reads and (signed or inside) and (result.name or "") not in plan.activations:
+            found[result.name or ""] = replace(tensor, readers=None)
     return found
 
 

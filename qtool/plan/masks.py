@@ -97,10 +97,11 @@ def hidden(histogram: Histogram, scheme: ActivationScheme) -> bool:
 def bounds(model: ir.Model, sites: Sites, ranges: Mapping[str, Histogram]) -> dict[str, float]:
     """Tensor or constant -> its bound, at most 0; of those that a bound is known of."""
     found = _Bounds(sites, ranges)
-    for node in reversed(list(model.graph)):
-        for value in node.inputs:
-            if value is not None:
-                found.of(value)
+    nodes = list(reversed(list(model.graph)))
+    # What nodes give comes first: a constant that is read early and late would recurse to the end.
+    for value in (*(v for n in nodes for v in n.outputs), *(v for n in nodes for v in n.inputs)):
+        if value is not None:
+            found.of(value)
     return {name: low for name, low in found.known.items() if low > _NONE}
 
 

@@ -36,13 +36,21 @@ def reading_notes(loaded: ir.Model, kind: Kind | None, real: ir.Model | None) ->
 
 
 def kernel_notes(model: ir.Model, sites: Sites, target: Target) -> Iterator[str]:
-    """A sentence for each type that the activations have and each cause. Cases:
+    """A sentence for each type that weights or activations have, and each cause. Cases:
 
+    0. weights of fewer bits than the ONNX type that they lie in
     1. more than 8 bits
     2. fewer codes than a byte has, clipped in front of the quantizer
     3. a Relu or Clip that the quantizer cannot stand for, as one of bytes from 0 on would: its
        codes go below 0, or would go beyond the bound if they were not clipped behind it
     """
+    widths = {s.scheme.weight.type for s in sites.weights}
+    for kind in sorted(widths, key=lambda each: each.bits):  # 0
+        if kind.container > 2 and 2 * kind.codes <= 1 << kind.container:
+            yield (
+                f"weights of {_number(kind)} lie in {kind.container} bits: the file is as large as "
+                f"with {kind.container}"
+            )
     makers = {value.name: node for node in model.graph.all_nodes() for value in node.outputs}
     kinds = Counter[IntType]()
     clamped = Counter[IntType]()
@@ -69,6 +77,9 @@ def kernel_notes(model: ir.Model, sites: Sites, target: Target) -> Iterator[str]
 
 
 def _words(kind: IntType) -> str:
+    return f"{'symmetric ' if kind.signed else ''}activations of {_number(kind)}"
+
+
+def _number(kind: IntType) -> str:
     bits = kind.codes.bit_length() - 1
-    number = f"{bits} bits" if kind.codes == 1 << bits else f"{kind.codes} levels"
-    return f"{'symmetric ' if kind.signed else ''}activations of {number}"
+    return f"{bits} bits" if kind.codes == 1 << bits else f"{kind.codes} levels"

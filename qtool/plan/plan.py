@@ -67,6 +67,7 @@ class Plan:
     keyed by (node name, input position); the others by node name.
     `guarded`, keyed so too, says who reads a quantized tensor restored with equal scales along an
     axis, given with its length: the runtime leaves a layer behind that in float.
+    `moved` are activations restored and moved, and made the same codes again: no value changes.
     `widened` nodes compute in float32, and did in another float type.
     `notes` say why only the weights of a node are quantized where more was asked for.
     """
@@ -76,6 +77,7 @@ class Plan:
     biases: dict[tuple[str, int], WeightPlan] = field(default_factory=dict)
     operands: dict[tuple[str, int], WeightPlan] = field(default_factory=dict)
     guarded: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
+    moved: dict[str, TensorPlan] = field(default_factory=dict)
     halves: dict[str, HalfSite] = field(default_factory=dict)
     widened: tuple[str, ...] = ()
     keep_io_types: bool = True
@@ -101,6 +103,7 @@ class Plan:
                 {"node": node, "input": position, "axis": axis, "length": length}
                 for (node, position), (axis, length) in self.guarded.items()
             ],
+            "moved": list(self.moved),
             "halves": {name: asdict(half) for name, half in self.halves.items()},
             "widened": list(self.widened),
             "keep_io_types": self.keep_io_types,

@@ -15,6 +15,7 @@ from types import MappingProxyType
 import onnx_ir as ir
 
 from qtool.bodies import nodes_in
+from qtool.errors import ModelError
 from qtool.numeric.histogram import Histogram
 from qtool.numeric.scheme import ActivationScheme, Scheme
 from qtool.ops import OPS, constant, data_inputs, weights_of
@@ -88,6 +89,20 @@ def find_sites(
     islands.classify()
     islands.settle()
     return _Collector(islands).collect()
+
+
+def require_work(sites: Sites, *, allow_empty: bool) -> None:
+    """Refuse a model in which there is nothing to do, unless that is allowed.
+
+    Raises:
+        ModelError: there is not.
+    """
+    if not (sites.weights or sites.activations or sites.halves or allow_empty):
+        raise ModelError(
+            "there is nothing to quantize in this model",
+            "no operator with constant float weights that the recipe and the target allow",
+            "qtool inspect MODEL  tells why for each; --allow-empty writes it all the same",
+        )
 
 
 def fitting(

@@ -4,14 +4,15 @@
     score in dB       drop, in dB              sqnr        noise over signal, in % (1 % is 20 dB)
     a loss            what it grew by, in %    any other   drop, a plain number
 
+A budget of noise may be written as the SQNR: 40dB is 0.01 %.
+
 The number of samples alone makes an interval wide: a model against itself has one of +-1.1 pp on
 270 samples. That is the `doubt`. A candidate is inside a budget if
 
-    loss <= budget    and    upper end of its interval <= budget + doubt
+    loss <= budget    and    upper end of its interval <= max(budget, doubt)
 
-so few samples are no reason to refuse what changes nothing, and what changes something has to be
-inside by more the fewer they are. With many samples the doubt goes to 0 and the whole interval has
-to lie inside.
+so the whole interval has to lie inside, but few samples are no reason to refuse what is as good as
+float on all of them.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Budget:
 
     def holds(self, loss: Loss, doubt: float) -> bool:
         """Whether a candidate is inside, given the upper end that a model against itself has."""
-        return loss.value <= self.limit and loss.high <= self.limit + doubt
+        return loss.value <= self.limit and loss.high <= max(self.limit, doubt)
 
     def shown(self, value: float) -> str:
         """A loss in the budget's unit."""
@@ -99,6 +100,8 @@ def budget_for(text: str, metric: str, comparison: Comparison) -> Budget:
         )
     unit = _unit(name, comparison)
     number, given = parse_amount(text)
+    if name == "sqnr" and given == "dB":
+        number, given = 100 * _noise(number), "%"
     if given != unit and not (given == "" and number == 0):
         raise UsageError(
             f"--max-drop {text} is not in the unit of {name}",

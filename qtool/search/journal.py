@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -34,12 +33,16 @@ class Journal:
         self.trials: dict[str, Trial] = {}
         self.effects: dict[str, Any] | None = None
         self.went_on = 0
+        self.replaced = False  # an unfinished one of another search
         known = _read(path)
-        if known is not None and known.get("search") == self.search:
-            self.trials = {t["recipe"]: _trial(t) for t in known["trials"]}
+        unfinished = known is not None and not known["done"]
+        if known is not None and known["search"] == self.search:
+            self.trials = {trial.recipe: trial for trial in known["trials"]}
             self.effects, self.went_on = known["effects"], len(self.trials)
-        elif os.path.lexists(path) and not force and (known is None or known["done"]):
-            check_output(path, force=False)
+            check_output(path, force=True)
+        else:
+            self.replaced = unfinished
+            check_output(path, force=force or unfinished)
 
     def add(self, trial: Trial) -> None:
         """Keep a trial, in the file too."""
@@ -68,12 +71,13 @@ class Journal:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """The file, if it is one of ours."""
+    """The file with its trials, if it is one of ours and whole."""
     try:
         found = json.loads(path.read_bytes())
-        ours = found["format"] == FORMAT and isinstance(found["trials"], list)
-        return found if ours and {"search", "done", "effects"} <= found.keys() else None
-    except (OSError, ValueError, TypeError, KeyError):
+        if found["format"] != FORMAT or not {"search", "done", "effects"} <= found.keys():
+            return None
+        return {**found, "trials": [_trial(each) for each in found["trials"]]}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 

@@ -104,18 +104,18 @@ class Within:
         if most is not None and fits and (over := self._made(start).size - most) > 0:
             start, fits = self._sized(most - over)  # what was refined takes some bytes too
         if self.bounds.max_drop is None:
-            return Found(self._made(start), None, (), None, 0.0, fits, fits)
+            made = self._made(start)
+            fits = fits and (most is None or made.size <= most)
+            return Found(made, None, (), None, 0.0, fits, fits)
         assert self.selection is not None
         self._know_budget()
         found = descend(start, lambda: self._ladder(start), self._tried, self._back)
         if found is None:
             best = closest(list(self.trials.values()))
             found = next(choice for choice, trial in self.trials.items() if trial is best)
-        trial = self.trials[found]
-        every = tuple(self.trials.values())
-        return Found(
-            self._made(found), trial, every, self.budget, self.doubt, trial.inside and fits, fits
-        )
+        trial, every = self.trials[found], tuple(self.trials.values())
+        inside = trial.inside and fits
+        return Found(self._made(found), trial, every, self.budget, self.doubt, inside, fits)
 
     # sizes
 

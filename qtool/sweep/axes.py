@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from qtool.errors import UsageError, did_you_mean
 from qtool.numeric.ranges import METHODS
-from qtool.numeric.scheme import parse_scheme
+from qtool.numeric.scheme import Half, parse_scheme
 from qtool.recipe import Recipe, preset, presets
 
 Values = Mapping[str, tuple[str, ...]]
@@ -130,6 +130,13 @@ def _preset(recipe: Recipe, value: str) -> Recipe:
     )
 
 
+def _mixed(recipe: Recipe, value: str) -> Recipe:
+    """The recipe as it is, if it has integers."""
+    if value != "none" and all(isinstance(parse_scheme(s), Half) for s in recipe.schemes()):
+        raise UsageError(f"{recipe.scheme} has no bits that could be chosen layer by layer")
+    return recipe
+
+
 def _with(key: str) -> Callable[[Recipe, str], Recipe]:
     return lambda recipe, value: recipe.model_copy(update={key: value})
 
@@ -175,7 +182,7 @@ def _ends(text: str) -> str:
         raise UsageError(
             f"{text!r} is no range", "a range is LO:HI, or auto: what is measured", "try  -8:8,auto"
         ) from None
-    return f"{low:g}:{high:g}"
+    return ":".join(repr(end).removesuffix(".0") for end in (low, high))
 
 
 def _average(text: str) -> str:
@@ -211,7 +218,7 @@ AXES: dict[str, Axis] = {
     "activation-range": Axis(_ends, _range("activation_range")),
     "scale": Axis(_one_of(["free", "pow2"]), _with("scale")),
     # Which layer gets how many bits is found when the cell is made.
-    "mixed": Axis(_average, lambda recipe, value: recipe),
+    "mixed": Axis(_average, _mixed),
 }
 _EITHER = (("scheme", "bits"), ("scheme", "levels"), ("bits", "levels"))
 

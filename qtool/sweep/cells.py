@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -67,7 +67,22 @@ def grid(
         values = dict(zip(axes, each, strict=True))
         cell = _cell(base, values, rules, following)
         found.setdefault(cell.key or repr(values), cell)
-    return list(found.values())
+    return _told_apart(list(found.values()))
+
+
+def _told_apart(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells; of those with one name, which rules of the recipe make differ, each has in its
+    name the values that tell it from the others."""
+    alike: dict[str, list[Cell]] = {}
+    for cell in cells:
+        alike.setdefault(cell.name, []).append(cell)
+
+    def name(cell: Cell) -> str:
+        others = alike[cell.name]
+        differ = [a for a in cell.values if len({other.values[a] for other in others}) > 1]
+        return " ".join([cell.name, *(f"{axis} {cell.values[axis]}" for axis in differ)])
+
+    return [replace(cell, name=name(cell)) for cell in cells]
 
 
 def check_limit(cells: Sequence[Cell], limit: int | None) -> None:
@@ -116,7 +131,7 @@ def _cell(
 def _name(recipe: Recipe, values: Mapping[str, str]) -> str:
     """The scheme in full, and what else the axes say that it does not."""
     scheme = recipe.scheme_in_full()
-    words = [scheme]
+    words = ["rules" if scheme == "float" else scheme]  # float is the original
     if recipe.mode == "dynamic":
         words.append("dynamic")
     for axis, value in values.items():

@@ -29,6 +29,7 @@ class Kept:
         self.path = output.with_name(f"{output.name}.part")
         self.went_on = 0  # cells that were there already
         self._run: Mapping[str, Any] = {}
+        self._models: str | None = None
         self._done: dict[str, Outcome] = {}
         self._next = 0.0
 
@@ -46,14 +47,22 @@ class Kept:
                 "move it, or choose another output name",
             )
 
-    def begin(self, run: Mapping[str, Any]) -> None:
-        """Take over what was found under the very same conditions."""
-        self._run = json.loads(json.dumps(run))
+    def begin(self, run: Mapping[str, Any], models: Path | None = None) -> None:
+        """Take over what was found under the very same conditions; where models are kept in a
+        folder, only if they were kept there too: others may lie under their names."""
+        self._run, self._models = json.loads(json.dumps(run)), _whole(models)
         found = self._read()
         if found is None or found["run"] != self._run:
             return
+        if models is not None and not self.has_models_in(models):
+            return
         with suppress(ValueError, AttributeError):
             self._done = {key: outcome_of(table) for key, table in found["cells"].items()}
+
+    def has_models_in(self, folder: Path) -> bool:
+        """Whether an interrupted run kept its models there."""
+        found = self._read()
+        return found is not None and found.get("models") == _whole(folder)
 
     def outcome(self, cell: Cell) -> Outcome | None:
         """What a cell came to, if that is known."""
@@ -72,7 +81,8 @@ class Kept:
     def write(self) -> None:
         """Keep what is done so far. A disk that does not take it ends no run."""
         cells = {key: plain(outcome) for key, outcome in self._done.items()}
-        text = json.dumps({"sweep": FORMAT, "run": self._run, "cells": cells}, allow_nan=False)
+        found = {"sweep": FORMAT, "run": self._run, "models": self._models, "cells": cells}
+        text = json.dumps(found, allow_nan=False)
         with suppress(MachineError, UsageError):
             atomic_write(self.path, text.encode(), force=True)
         self._next = time.monotonic() + EVERY
@@ -89,3 +99,7 @@ class Kept:
             return found if ours and isinstance(found["run"], dict) else None
         except (OSError, ValueError, TypeError, KeyError):
             return None
+
+
+def _whole(folder: Path | None) -> str | None:
+    return None if folder is None else str(folder.resolve())

@@ -127,7 +127,9 @@ class Sweep:
         """The loss; of two that score alike the one whose outputs are closer is better."""
         if outcome is self.reference:
             return 0.0, -math.inf
-        return outcome.loss.value, -round(outcome.metrics.get("sqnr", 0.0), 1)
+        equal = outcome.metrics.get("max_abs_error") == 0  # its SQNR is infinite, and left out
+        close = math.inf if equal else round(outcome.metrics.get("sqnr", 0.0), 1)
+        return outcome.loss.value, -close
 
     def as_dict(self) -> dict[str, Any]:
         """The sweep as JSON values."""

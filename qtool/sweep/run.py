@@ -85,7 +85,7 @@ class Sweeping:
             self.tell(0, len(self.cells), "float")
             reference, metric, fingerprint = bench.reference()
             run = self._run(bench, metric, fingerprint)
-            self.kept.begin(run)
+            self.kept.begin(run, self.keep)
             outcomes = self._outcomes(bench, metric)
             cells = [(cell, outcomes[cell.name]) for cell in self.cells]
             return Sweep(str(self.model), run, self.axes, metric, reference, cells)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qtool.data import Dataset, open_dataset
-from qtool.data.split import split
+from qtool.data.split import alike, split
 from qtool.runtime import Session
 from tests.data.folders import model, save_arrays
 from tests.data.stateful import LENGTHS, files, recurrent
@@ -64,3 +64,31 @@ def test_sequences_stay_whole(tmp_path: Path) -> None:
     assert sum(len(part) for part in parts) == sum(LENGTHS)
     for part in parts:
         assert all(len(rows) in LENGTHS for rows in part.sequences)
+
+
+def test_copies_go_together_and_what_is_used_goes_out(tmp_path: Path) -> None:
+    save_arrays(tmp_path, {f"{i:02}": np.full(3, i // 3, np.float32) for i in range(60)})
+    data = open_dataset(tmp_path, model(x=("N", 3)))
+    groups = alike(data)
+    assert sorted(map(len, groups)) == [3] * 20
+    used = data.take([0, 31])
+    assert len(alike(data, used)) == 18
+    parts = split(data, (1, 1), 0, alike(data, used))
+    held = [{float(part.sample(i)["x"][0]) for i in range(len(part))} for part in (*parts, used)]
+    assert [len(each) for each in held] == [9, 9, 2]
+    assert len(set.union(*held)) == 20
+
+
+def test_a_sequence_that_was_begun_is_used(tmp_path: Path) -> None:
+    signature = Session(recurrent(tmp_path)).signature
+    data = open_dataset(files(tmp_path / "data"), signature)
+    assert len(alike(data)) == len(LENGTHS)
+    first = data.take(range(1))
+    assert len(alike(data, first)) == len(LENGTHS) - 1
+
+
+def test_two_groups_of_any_length_are_in_two_parts(plain: Dataset) -> None:
+    for cut in (1, 5, 30, 55, 59):
+        groups = [range(cut), range(cut, 60)]
+        for seed in range(4):
+            assert all(len(part) for part in split(plain, (1, 1), seed, groups))

@@ -11,6 +11,7 @@ import pytest
 from qtool import workflow
 from qtool.data import open_dataset
 from qtool.numeric.histogram import Histogram
+from qtool.plan import masks
 from qtool.plan.masks import above, ordinary
 from qtool.recipe import Recipe
 from qtool.runtime import Session
@@ -179,3 +180,12 @@ def test_above_keeps_the_counts_of_the_rest() -> None:
     assert found.total == 1000
     assert (found.low, found.high) == (-8.0, float(scores.max()))
     assert above(found, -math.inf) is found
+
+
+def test_a_constant_read_early_and_late_in_a_deep_model(tmp_path: Path) -> None:
+    layers = [f"s{i} = LayerNormalization<axis=-1>(s{i - 1}, c)" for i in range(1, 500)]
+    graph = f"g (float[N,4] x) => (float[N,4] y) {{ s0 = MatMul(x, w) {' '.join(layers)}"
+    graph += " y = Softmax(s499) }"
+    save(tmp_path / "m.onnx", graph, w=weight(4, 4), c=normal(4))
+    job = workflow.open_job(tmp_path / "m.onnx", Recipe(), load_target("cpu"))
+    assert masks.bounds(job.model, job.sites, {}) == {}

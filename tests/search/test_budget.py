@@ -102,7 +102,7 @@ def test_a_metric_that_cannot_be_had_says_what_it_needs() -> None:
         (Loss(0.004, 0.001, 0.006), 0.0, False),
         (Loss(0.0, -0.011, 0.011), 0.011, True),  # as wide as that of equal models
         (Loss(0.006, -0.005, 0.011), 0.011, False),  # itself over
-        (Loss(0.004, -0.009, 0.018), 0.011, False),  # wider than few samples explain
+        (Loss(0.004, -0.009, 0.012), 0.011, False),  # wider than that of equal models
         (Loss(math.inf, math.inf, math.inf), 1.0, False),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 
 from qtool.cli import sweep as command
 from qtool.errors import UsageError
-from qtool.recipe import Recipe, preset
+from qtool.recipe import Recipe, Rule, preset
 from qtool.sweep.axes import AXES, DEFAULT, changed, read_axes
 from qtool.sweep.cells import check_limit, grid
 
@@ -109,6 +109,8 @@ def test_what_cannot_be_is_a_cell_with_the_reason() -> None:
     assert "hold nothing but 0" in failure.what
     axes = read_axes({"bits": "40", "mode": "static"})
     assert [cell.impossible is None for cell in grid(BASE, axes)] == [False]
+    halves = grid(BASE, read_axes({"scheme": "fp16,w8", "mixed": "4.5"}))
+    assert [cell.impossible is None for cell in halves] == [False, True]
     axes = read_axes({"activation-bits": "16", "mode": "dynamic"})
     [cell] = grid(BASE, axes)
     assert cell.impossible is not None
@@ -124,6 +126,28 @@ def test_names_and_slugs_tell_cells_apart() -> None:
     assert len({cell.name for cell in cells}) == len(cells)
     assert len({cell.slug for cell in cells}) == len(cells)
     assert all(re.fullmatch(r"[\w.-]+", cell.slug) for cell in cells)
+
+
+def test_cells_that_rules_alone_make_differ_have_names_of_their_own() -> None:
+    rules = (Rule(match="op:Gemm", scheme="w8a8"),)
+    base = Recipe(scheme="w8", rules=rules)
+    for axes in ({"method": "mse,minmax"}, {"mode": "static,weights", "scale": "free,pow2"}):
+        cells = grid(base, read_axes(axes))
+        assert len(cells) == (2 if len(axes) == 1 else 4)
+        assert len({cell.name for cell in cells}) == len({cell.slug for cell in cells})
+        assert len({cell.name for cell in cells}) == len(cells)
+    assert [cell.name for cell in grid(base, read_axes({"method": "mse,minmax"}))] == [
+        "w8sc method mse", "w8sc method minmax",
+    ]  # fmt: skip
+    floats = grid(Recipe(scheme="float", rules=rules), read_axes({"scale": "free,pow2"}))
+    assert [cell.name for cell in floats] == ["rules", "rules pow2"]  # float is the original
+
+
+def test_a_range_keeps_all_its_digits() -> None:
+    [cell] = grid(BASE, read_axes({"range": "-0.123456789:0.123456789"}))
+    assert cell.recipe is not None
+    assert cell.recipe.range == (-0.123456789, 0.123456789)
+    assert read_axes({"range": "-8:8.50"}) == {"range": ("-8:8.5",)}
 
 
 def test_large_grids_are_asked_for() -> None:

@@ -143,6 +143,13 @@ def test_where_nothing_works_it_is_told_and_written(folder: Path) -> None:
     assert "nothing came of any cell" in (folder / "p.svg").read_text()
 
 
+def test_models_may_be_kept_in_this_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    result = sweep(folder, "--bits", "8", "--mode", "weights", "--keep", ".")
+    assert result.exit_code == 0, result.stderr
+    assert (folder / "model.w8sc.onnx").is_file()
+
+
 @pytest.mark.slow
 def test_an_interrupt_says_how_to_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, seen = Bench.judge, list[int]()

@@ -135,6 +135,11 @@ def test_what_nothing_beats_is_marked() -> None:
     assert TIMED.best(["time"]) == {"float": True, "w8 static": True, "w8 weights": False}
     larger = sweep(("8", "static", outcome(1_010_000, 0.98)), ("4", "static", outcome(9, 0.99)))
     assert larger.best() == {"float": False, "w8 static": False, "w4 static": True}
+    # Outputs that are equal have no finite SQNR, and are the best all the same.
+    exact, near = ({"top1": 0.98, **more} for more in ({"max_abs_error": 0.0}, {"sqnr": 50.0}))
+    both = [replace(outcome(9, 0.98), metrics=found) for found in (exact, near)]
+    equal = sweep(("8", "static", both[0]), ("4", "static", both[1]))
+    assert equal.best() == {"float": False, "w8 static": True, "w4 static": False}
     # Bytes that are hardly fewer do not count, and where scores are equal the outputs do.
     close = [replace(outcome(size, 0.97), metrics={"top1": 0.97, "sqnr": db}) for size, db in
              ((138_010, 21.4), (138_040, 24.0), (138_020, 24.0))]  # fmt: skip

@@ -154,6 +154,20 @@ def test_an_interrupted_sweep_goes_on(folder: Path, monkeypatch: pytest.MonkeyPa
         assert fresh.kept.went_on == 0
 
 
+def test_files_of_others_are_not_taken_for_models_that_were_kept(folder: Path) -> None:
+    axes = {"bits": "8", "mode": "weights"}
+    small.sweeping(folder, axes).run()  # its .part stays, as of one that was interrupted
+    (folder / "model.w8sc.onnx").write_bytes(b"of another model")
+    again = small.sweeping(folder, axes, keep=folder)
+    again.run()
+    assert again.kept.went_on == 0
+    assert (folder / "model.w8sc.onnx").read_bytes() != b"of another model"
+    more = small.sweeping(folder, axes, keep=folder)
+    assert not more.kept.has_models_in(folder / "data")
+    more.run()
+    assert more.kept.went_on == 1
+
+
 @pytest.mark.slow
 def test_kill_9_costs_a_cell(folder: Path) -> None:
     code = f"""
