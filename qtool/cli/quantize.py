@@ -135,7 +135,8 @@ def quantize(
             quantize_within(
                 maker, bounded, split.noted(chosen), split, output,
                 save_recipe=save_recipe, inputs=[recipe] if recipe else [], verbose=verbose,
-                force=force, exit_zero=exit_zero, allow_empty=allow_empty, allow_larger=allow_larger,
+                force=force, exit_zero=exit_zero, allow_empty=allow_empty,
+                allow_larger=allow_larger,
             )  # fmt: skip
         return
     bounded.bounds()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from qtool.cli.budget import Asked, Parts
-    from qtool.data import Dataset
     from qtool.recipe import Recipe
     from qtool.search.making import Maker
 
@@ -62,6 +61,7 @@ def identity(
     """All that must be the same for what was tried to be worth something."""
     import qtool
     from qtool import model as models
+    from qtool.data.truth import truth_of
     from qtool.runtime import VERSION
 
     used = {name: getattr(samples, name) for name in ("calibration", "selection", "report")}
@@ -79,7 +79,7 @@ def identity(
         "max_size": asked.max_size,
         "target_bits": asked.target_bits,
         **{name: None if data is None else data.fingerprint for name, data in used.items()},
-        "truth": [_truth(data) for data in judged if data is not None],
+        "truth": [truth_of(data) for data in judged if data is not None],
     }
 
 
@@ -87,17 +87,3 @@ def _scorer(text: str) -> str:
     """Its name, and a digest of the file that it stands in."""
     file, _, name = text.rpartition(":")
     return f"{name} {hashlib.sha256(Path(file).read_bytes()).hexdigest()}"
-
-
-def _truth(data: Dataset) -> str:
-    """A digest of what outputs are held against, sample by sample, and how they are read."""
-    found = hashlib.sha256("\n".join(data.names).encode())
-    if (labels := data.labels) is not None:
-        found.update(f"{labels.dtype} {labels.shape}".encode())
-        found.update(labels.tobytes())
-    for name, file in sorted(data.beside.files.items() if data.beside else ()):
-        found.update(name.encode())
-        with file.open() as stream:
-            found.update(stream.read())
-    found.update(data.declaration.model_dump_json(exclude_defaults=True).encode())
-    return found.hexdigest()

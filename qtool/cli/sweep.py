@@ -69,12 +69,13 @@ def sweep(
             help="The score: top1, mse, sqnr … (the labels' first, else agreement, else sqnr).",
         ),
     ] = None,
+    labels: o.LabelsFile = None,
     scorer: Annotated[
         list[str] | None,
         typer.Option(metavar="FILE:FUNCTION", help="A score of your own; see docs/compare.md."),
     ] = None,
     latency: Annotated[
-        bool, typer.Option("--latency", help="Also time each cell: 2 to 5 s more.")
+        bool, typer.Option("--latency", help="Also time each cell: 5 to 10 s more.")
     ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="(<stem>.sweep.json)")
@@ -162,7 +163,7 @@ def sweep(
     places = sweeping.Places(output, tuple(plot or ()), markdown, keep, force)
     setup = Setup(
         data, base, target, judged, on_bad_file.value, metric or "", tuple(scorer or ()),
-        batch_size, threads, allow_requantize, latency,
+        batch_size, threads, allow_requantize, latency, labels,
     )  # fmt: skip
     job = Sweeping(model, setup, cells, axes, Kept(output), keep, sweeping.crowd(workers, cluster))
     places.check(job)

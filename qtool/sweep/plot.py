@@ -237,6 +237,14 @@ def _labels(figure: Any, axes: Any, shown: Picture, scale: float) -> None:
         made.set_position(((found[0] + 1) * 72 / DPI, (found[1] + 2) * 72 / DPI))
         made.xy = (point.x / scale, point.y)
         written.append(found)
+        # A line to its point, lest it be taken for the name of another.
+        nearest = (min(max(here[0], found[0]), found[2]), min(max(here[1], found[1]), found[3]))
+        axes.annotate(
+            "", made.xy, xytext=tuple(end * 72 / DPI for end in nearest),
+            textcoords="figure points", annotation_clip=False, zorder=2.5,
+            arrowprops={"arrowstyle": "-", "color": "#888888", "lw": 0.7, "shrinkA": 0,
+                        "shrinkB": 5},
+        )  # fmt: skip
 
 
 def _around(centre: tuple[float, float], half: float) -> Box:

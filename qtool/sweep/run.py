@@ -16,6 +16,7 @@ from qtool.calibrate.run import run_of
 from qtool.calibrate.shards import digest_of
 from qtool.data import Dataset
 from qtool.data.files import printable
+from qtool.data.truth import truth_of
 from qtool.files import atomic_write, discard_folder, temporary_folder
 from qtool.runtime import libraries
 from qtool.sweep.axes import Values
@@ -101,7 +102,7 @@ class Sweeping:
             "target": self.setup.target,
             "metric": metric.name,
             "calibration": _about(calibration, calibration.fingerprint),
-            "evaluation": _about(evaluation, fingerprint),
+            "evaluation": {**_about(evaluation, fingerprint), "truth": truth_of(evaluation)},
             "threads": self.setup.threads,
             "latency": self.setup.latency,
             "requantized": self.setup.requantize,

@@ -20,7 +20,8 @@ class Setup:
 
     `data` and `evaluation` are paths or URLs; without the latter a part of the data judges.
     `recipe` says which samples: how many to calibrate on, the seed, and how to read them.
-    `scorers` are as `--scorer` has them, `metric` is "" for the best there is.
+    `labels` is a file of those of the samples that judge. `scorers` are as `--scorer` has them,
+    `metric` is "" for the best there is.
     """
 
     data: str
@@ -34,6 +35,7 @@ class Setup:
     threads: int = 1
     requantize: bool = False
     latency: bool = False
+    labels: Path | None = None
 
     def opened(self, signature: Signature) -> tuple[Dataset, Dataset]:
         """Samples to calibrate on, and others to judge on: no sample is in both.
@@ -41,10 +43,11 @@ class Setup:
         Raises:
             DataError: they cannot be read, or are too few to be parted.
         """
-        data = self._open(self.data, signature)
+        of_all = None if self.evaluation is not None else self.labels
+        data = self._open(self.data, signature, of_all)
         if self.evaluation is not None:
             chosen = data.choose(self.recipe.samples, self.recipe.seed)
-            return chosen, self._open(self.evaluation, signature)
+            return chosen, self._open(self.evaluation, signature, self.labels)
         few = min(self.recipe.samples, len(data) // 2)
         first, rest = split(data, (few, len(data) - few), self.recipe.seed)
         if not (len(first) and len(rest)):
@@ -64,8 +67,9 @@ class Setup:
         judged = self.evaluation and whole(self.evaluation, parts[1])
         scorers = tuple(str(Path(text).absolute()) for text in self.scorers)
         data = whole(self.data, parts[0])
-        return replace(self, data=data, evaluation=judged, scorers=scorers)
+        labels = self.labels and self.labels.absolute()
+        return replace(self, data=data, evaluation=judged, scorers=scorers, labels=labels)
 
-    def _open(self, place: str, signature: Signature) -> Dataset:
-        place_here = located(place)
-        return open_dataset(place_here, signature, self.recipe.data, on_bad_file=self.on_bad_file)
+    def _open(self, place: str, signature: Signature, labels: Path | None) -> Dataset:
+        declared, bad = self.recipe.data, self.on_bad_file
+        return open_dataset(located(place), signature, declared, on_bad_file=bad, labels=labels)

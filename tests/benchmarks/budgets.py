@@ -84,7 +84,8 @@ def one(subject: Subject, name: str, seed: int, folder: Path) -> Row:
     maker = Maker(subject.model, load_target("cpu"), calibration, folder)
     output = folder / "found.onnx"
     begin = time.perf_counter()
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    nowhere = io.StringIO()
+    with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         searched.quantize_within(
             maker, asked, recipe, budget.Parts(calibration, selection, report), output,
             force=True, exit_zero=True,

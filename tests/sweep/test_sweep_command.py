@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -47,6 +49,24 @@ def test_table_json_plot_markdown_and_models(folder: Path) -> None:
     again = sweep(folder, "--bits", "8,2")
     assert again.exit_code == 2
     assert "-f overwrites it" in again.stderr
+
+
+def test_labels_may_lie_elsewhere_and_other_ones_begin_anew(folder: Path) -> None:
+    truth = folder / "truth.npy"
+    (folder / "data" / "labels.npy").rename(truth)
+
+    def run() -> dict[str, Any]:
+        result = sweep(folder, "--bits", "8", "--labels", truth, "-f")
+        assert result.exit_code == 0, result.stderr
+        found: dict[str, Any] = json.loads((folder / "model.sweep.json").read_text())
+        return found
+
+    first = run()
+    assert first["metric"]["name"] == "top1"
+    np.save(truth, (np.load(truth) + 1) % 10)
+    second = run()
+    assert second["reference"]["metrics"]["top1"] < first["reference"]["metrics"]["top1"]
+    assert second["run"]["evaluation"]["truth"] != first["run"]["evaluation"]["truth"]
 
 
 @pytest.mark.slow
