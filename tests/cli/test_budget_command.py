@@ -12,6 +12,7 @@ import onnx
 import pytest
 from typer.testing import Result
 
+from qtool.cli.budget import Asked
 from qtool.recipe import load_recipe
 from qtool.runtime import Session
 from qtool.search import within
@@ -124,6 +125,25 @@ def test_an_interrupted_search_goes_on(
     assert (through / "out.onnx").read_bytes() == (place / "out.onnx").read_bytes()
 
 
+def test_the_recipe_that_is_read_is_not_written(qtool: Run, place: Path) -> None:
+    own = place / "out.toml"
+    own.write_text('scheme = "w4a8"\n')
+    result = quantize(qtool, place, "--max-drop", "50pp", "--recipe", own, "-f")
+    assert result.exit_code == 2, result.stderr
+    assert own.read_text() == 'scheme = "w4a8"\n'
+    other = quantize(qtool, place, "--max-drop", "50pp")  # no input, but there
+    assert other.exit_code == 2
+    assert "--save-recipe FILE" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("3MB", 3_000_000), ("1.5 kb", 1500), ("2KiB", 2048), ("1g", 10**9), ("4000", 4000)],
+)
+def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
+    assert Asked(None, None, None, None, (), text, None).bounds().max_size == size
+
+
 def test_labels_may_lie_elsewhere(qtool: Run, place: Path) -> None:
     (place / "data" / "labels.npy").rename(place / "truth.npy")
     alone = quantize(qtool, place, "--max-drop", "50pp")
@@ -162,9 +182,10 @@ def test_a_size_is_kept_by_fewer_bits(qtool: Run, place: Path) -> None:
     assert most - 1500 < size <= most  # what fits is used
     kinds = {t.data_type for t in onnx.load(place / "out.onnx").graph.initializer}
     assert kinds & {onnx.TensorProto.INT4, onnx.TensorProto.INT2}
-    small = quantize(qtool, place, "--max-size", "1kB", "-f")
+    small = quantize(qtool, place, "--max-size", "1kB", "-f", "-q")
     assert small.exit_code == 1
-    assert "1kB cannot be had" in small.stderr
+    assert "error: 1kB cannot be had" in small.stderr  # -q silences no error
+    assert not (place / "out.search.json").exists()  # nothing was tried
 
 
 def test_bits_are_chosen_to_an_average(qtool: Run, place: Path) -> None:
@@ -190,6 +211,7 @@ def test_bits_are_chosen_to_an_average(qtool: Run, place: Path) -> None:
         (("--max-drop", "1pp", "--metric", "mse"), "'mse' cannot be had here"),
         (("--metric", "top1"), "--metric goes with --max-drop"),
         (("--max-size", "3 apples"), "is no size"),
+        (("--max-size", "64"), "--max-size 64kB"),
         (("--target-bits", "1"), "2 to 32"),
         (("--max-drop", "1pp", "--dry-run"), "--dry-run are both given"),
         (("--max-drop", "1pp", "--optimize", "latency"), "--optimize are both given"),

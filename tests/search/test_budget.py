@@ -64,6 +64,7 @@ def test_agreement_and_noise_are_losses_too() -> None:
     assert (noise.value, noise.low, noise.high) == pytest.approx((0.01, 10**-2.3, 10**-1.7))
     assert budget_for("1%", "sqnr", found) == Budget("sqnr", 0.01, "%")
     assert budget_for("1%", "", comparison(output())).metric == "sqnr"
+    assert budget_for("40dB", "sqnr", found).limit == pytest.approx(1e-4)  # as people say it
 
 
 def test_what_is_no_number_is_the_worst() -> None:
