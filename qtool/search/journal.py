@@ -17,6 +17,7 @@ from qtool.files import atomic_write, check_output
 from qtool.numeric.pareto import optimal
 from qtool.search.bounded import Trial
 from qtool.search.budget import Loss
+from qtool.sensitivity.effects import Effects
 
 FORMAT = 1
 
@@ -31,7 +32,7 @@ class Journal:
     def __init__(self, path: Path, search: Mapping[str, Any], *, force: bool) -> None:
         self.path, self.search = path, dict(search)
         self.trials: dict[str, Trial] = {}
-        self.effects: dict[str, Any] | None = None
+        self.effects: Effects | None = None
         self.went_on = 0
         self.replaced = False  # an unfinished one of another search
         known = _read(path)
@@ -56,7 +57,7 @@ class Journal:
             "search": self.search,
             "done": done,
             **more,
-            "effects": self.effects,
+            "effects": self.effects and _plain(self.effects),
             "trials": self._table(),
         }
         text = json.dumps(_finite(table), indent=1, allow_nan=False, ensure_ascii=False)
@@ -76,7 +77,8 @@ def _read(path: Path) -> dict[str, Any] | None:
         found = json.loads(path.read_bytes())
         if found["format"] != FORMAT or not {"search", "done", "effects"} <= found.keys():
             return None
-        return {**found, "trials": [_trial(each) for each in found["trials"]]}
+        effects = found["effects"] and _effects(found["effects"])
+        return {**found, "effects": effects, "trials": [_trial(t) for t in found["trials"]]}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
@@ -86,6 +88,18 @@ def _trial(table: Mapping[str, Any]) -> Trial:
     expected = math.nan if table["expected"] is None else table["expected"]
     known = {key: value for key, value in table.items() if key != "pareto"}
     return Trial(**{**known, "loss": Loss(**loss), "expected": expected})
+
+
+def _plain(effects: Effects) -> dict[str, Any]:
+    """JSON has no keys but text."""
+    weights = [[node, position, p] for (node, position), p in effects.weights.items()]
+    return {**asdict(effects), "weights": weights}
+
+
+def _effects(table: Mapping[str, Any]) -> Effects:
+    known = {name: math.nan if p is None else p for name, p in table["activations"].items()}
+    weights = {(n, at): math.nan if p is None else p for n, at, p in table["weights"]}
+    return Effects(**{**table, "activations": known, "weights": weights})
 
 
 def _finite(value: Any) -> Any:

@@ -13,10 +13,12 @@ from pathlib import Path
 from qtool import model as models
 from qtool import workflow
 from qtool.algorithms import needing_samples
+from qtool.bodies import nodes_in
 from qtool.calibrate.file import Calibration
 from qtool.calibrate.run import Step
 from qtool.data.dataset import Dataset
 from qtool.errors import MachineError
+from qtool.ops import constant
 from qtool.plan.plan import Plan
 from qtool.recipe import Recipe
 from qtool.refine.samples import Samples, drawn
@@ -43,6 +45,19 @@ class Candidate:
     def size(self) -> int:
         """Bytes of the file."""
         return len(self.quantized.data)
+
+    def share_and_bits(self) -> tuple[float, float]:
+        """The share of the quantized weights' values that are multiplied in integers, and the bits
+        of one on average."""
+        nodes = {node.name: node for node in nodes_in(self.job.model.graph)}
+        values, integer, bits = 0, 0, 0
+        for (node, position), weight in self.plan.weights.items():
+            tensor = constant(nodes[node].inputs[position])
+            assert tensor is not None
+            values += tensor.size
+            integer += tensor.size * (weight.form != "stored")
+            bits += tensor.size * weight.params.type.bits
+        return (integer / values, bits / values) if values else (0.0, 0.0)
 
 
 class Maker:

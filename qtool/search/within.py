@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from qtool import workflow
-from qtool.bodies import nodes_in
 from qtool.compare.judge import Progress, compare
 from qtool.compare.result import Comparison
 from qtool.compare.truth.custom import Scorer
 from qtool.data.dataset import Dataset
-from qtool.ops import constant
 from qtool.recipe import Recipe
 from qtool.search.bounded import Trial, closest, descend, largest, taken_back
 from qtool.search.budget import Budget, budget_for, loss_of
@@ -29,7 +26,7 @@ from qtool.search.ladder import filled, rungs, smaller, spaced
 from qtool.search.making import Candidate, Maker
 from qtool.search.noise import FLOAT, Choice, Noise, activations_of, weights_of_plans
 from qtool.search.rules import Ruled, integers
-from qtool.sensitivity.effects import Effects, effects_of
+from qtool.sensitivity.effects import effects_of
 from qtool.workflow import Job
 
 BITS = (2, 4, 8)
@@ -194,7 +191,7 @@ class Within:
         loss = loss_of(self._compared(made.path), self.budget.metric)
         small = self.bounds.max_size is None or made.size <= self.bounds.max_size
         inside = small and self.budget.holds(loss, self.doubt)
-        share, bits = share_and_bits(made)
+        share, bits = made.share_and_bits()
         trial = Trial(
             text, made.size, share, bits, loss, inside, time.perf_counter() - begin, expected
         )
@@ -227,13 +224,13 @@ class Within:
         plan = workflow.decided(job, ranges)
         effects = None
         if data is not None:
-            effects = _effects(kept) if self.journal and (kept := self.journal.effects) else None
+            effects = self.journal.effects if self.journal else None
         if data is not None and effects is None:
             effects = effects_of(
                 job.model, job.sites, plan, data, batch_size=self.maker.batch_size, threads=1
             )
             if self.journal:
-                self.journal.effects = _table(effects)
+                self.journal.effects = effects
         nodes = {node for node, _ in plan.weights}
         others = {}
         for bits in BITS:
@@ -261,10 +258,12 @@ class Within:
 
     def _ruled_job(self, choice: Choice) -> Job:
         """The job under the rules that the choice comes to."""
+        if choice == Choice():
+            return self.job
         if choice.floats >= set(integers(self.job)) and not choice.bits:
             return self._ruled.stored()
         schemes = {}
-        for node in self.noise.asked if choice != Choice() else ():
+        for node in self.noise.asked:
             bits = choice.bits.get(node)
             if bits == FLOAT:
                 schemes[node] = "float"
@@ -273,28 +272,3 @@ class Within:
             elif bits is not None:
                 schemes[node] = self._ruled.multiplied(node, bits)
         return self._ruled.with_schemes(schemes, choice.floats)
-
-
-def share_and_bits(made: Candidate) -> tuple[float, float]:
-    """The share of the quantized weights' values that are multiplied in integers, and the bits of
-    one on average."""
-    nodes = {node.name: node for node in nodes_in(made.job.model.graph)}
-    values, integer, bits = 0, 0, 0
-    for (node, position), weight in made.plan.weights.items():
-        tensor = constant(nodes[node].inputs[position])
-        assert tensor is not None
-        values += tensor.size
-        integer += tensor.size * (weight.form != "stored")
-        bits += tensor.size * weight.params.type.bits
-    return (integer / values, bits / values) if values else (0.0, 0.0)
-
-
-def _table(effects: Effects) -> dict[str, Any]:
-    weights = [[node, position, p] for (node, position), p in effects.weights.items()]
-    return {**asdict(effects), "weights": weights}
-
-
-def _effects(table: Mapping[str, Any]) -> Effects:
-    known = {name: math.nan if p is None else p for name, p in table["activations"].items()}
-    weights = {(n, at): math.nan if p is None else p for n, at, p in table["weights"]}
-    return Effects(**{**table, "activations": known, "weights": weights})
