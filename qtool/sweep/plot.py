@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from qtool.errors import UsageError, missing_extra
+from qtool.sweep.legend import legend, short, styles
 from qtool.sweep.picture import (
     Box,
     Picture,
@@ -24,18 +25,11 @@ from qtool.sweep.picture import (
     labels,
     picture,
     place,
-    told_apart,
 )  # fmt: skip
 from qtool.sweep.result import Sweep
-from qtool.text import visible
 
 FORMATS = ("png", "svg")
 INCHES, DPI = (12.0, 6.0), 100
-# Okabe and Ito 2008: told apart whatever colours one sees.
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8a7a00")
-MARKERS = ("o", "s", "^", "D", "P", "X", "v", "p")
-MOST = 22  # lines of the legend
-LONG = 24  # characters of a name
 
 
 def check(paths: Sequence[Path]) -> None:
@@ -72,7 +66,7 @@ def draw(sweep: Sweep, form: str) -> bytes:
         _titles(figure, axes[0], sweep)
         for number, each in enumerate(axes):
             _panel(figure, each, sweep, picture(sweep, latency=number == 1), timed=number == 1)
-        _legend(matplotlib, figure, sweep)
+        legend(matplotlib, figure, sweep)
         file = io.BytesIO()
         figure.savefig(file, format=form, metadata={"Date": None} if form == "svg" else None)
     return file.getvalue()
@@ -107,9 +101,9 @@ def _settled(matplotlib: Any) -> Iterator[None]:
 def _titles(figure: Any, axes: Any, sweep: Sweep) -> None:
     judged, calibrated = (sweep.run[part]["samples"] for part in ("evaluation", "calibration"))
     worked, failed = len(sweep.worked), len(sweep.cells) - len(sweep.worked)
-    name = _short("/".join(Path(sweep.model).parts[-2:]), 60)
+    name = short("/".join(Path(sweep.model).parts[-2:]), 60)
     figure.text(
-        0.075, 0.955, f"{name}: {_short(sweep.metric.name)} on {judged:,} samples",
+        0.075, 0.955, f"{name}: {short(sweep.metric.name)} on {judged:,} samples",
         size=13, weight="bold", va="center",
     )  # fmt: skip
     without = f", {failed} without a result" if failed else ""
@@ -122,11 +116,11 @@ def _titles(figure: Any, axes: Any, sweep: Sweep) -> None:
     unit = sweep.metric.scale[1]
     of = f", {unit}" if unit else ""
     less = " (less is better: up)" if sweep.metric.better == "low" else ""
-    axes.set_ylabel(f"{_short(sweep.metric.name)}{of}{less}")
+    axes.set_ylabel(f"{short(sweep.metric.name)}{of}{less}")
 
 
 def _panel(figure: Any, axes: Any, sweep: Sweep, shown: Picture, *, timed: bool) -> None:
-    hues, shapes = _styles(sweep)
+    hues, shapes = styles(_matplotlib(), sweep)
     scale = 1.0 if timed else _unit(shown)[0]
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -161,7 +155,7 @@ def _panel(figure: Any, axes: Any, sweep: Sweep, shown: Picture, *, timed: bool)
     if not shown.points:
         reason = next((o.error.what for _, o in sweep.cells if o.error), "no cell")
         axes.text(
-            0.5, 0.75, f"nothing came of any cell:\n{_short(reason, 70)}", ha="center",
+            0.5, 0.75, f"nothing came of any cell:\n{short(reason, 70)}", ha="center",
             va="center", transform=axes.transAxes, color="#444444", size=11,
             bbox={"facecolor": "white", "edgecolor": "none"},
         )  # fmt: skip
@@ -219,7 +213,7 @@ def _labels(figure: Any, axes: Any, shown: Picture, scale: float) -> None:
     wanted = labels(shown.points)
     for point, text in [(shown.float_, "float"), *sorted(wanted, key=lambda each: each[0].beyond)]:
         made = axes.annotate(
-            _short(text, 40), (0, 0), xytext=(0, 0), textcoords="figure points",
+            short(text, 40), (0, 0), xytext=(0, 0), textcoords="figure points",
             size=9, color="#222222", annotation_clip=False, zorder=7,
         )  # fmt: skip
         extent = made.get_window_extent(renderer)
@@ -249,54 +243,3 @@ def _labels(figure: Any, axes: Any, shown: Picture, scale: float) -> None:
 
 def _around(centre: tuple[float, float], half: float) -> Box:
     return centre[0] - half, centre[1] - half, centre[0] + half, centre[1] + half
-
-
-def _styles(sweep: Sweep) -> tuple[dict[str, Any], dict[str, str]]:
-    """The colour of each value of one axis, and the marker of each value of another."""
-    hue, shape = told_apart(sweep)
-    colours = _values(sweep, hue)
-    if len(colours) > len(PALETTE):  # so many are told apart by order alone
-        spread = _matplotlib().colormaps["viridis"]
-        found = {v: spread(0.95 * n / (len(colours) - 1)) for n, v in enumerate(colours)}
-    else:
-        found = dict(zip(colours, PALETTE, strict=False))
-    markers = {v: MARKERS[n % len(MARKERS)] for n, v in enumerate(_values(sweep, shape))}
-    return {"": PALETTE[0], **found}, {"": MARKERS[0], **markers}
-
-
-def _values(sweep: Sweep, axis: str) -> list[str]:
-    there = {cell.values.get(axis) for cell, _ in sweep.worked}
-    return [value for value in sweep.axes.get(axis, ()) if value in there]
-
-
-def _legend(matplotlib: Any, figure: Any, sweep: Sweep) -> None:
-    """Outside of the data: what colours, markers and lines stand for."""
-
-    def line(label: str, **style: Any) -> Any:
-        given = {"linestyle": "", "markersize": 8, "color": "#555555", **style}
-        return matplotlib.lines.Line2D([], [], label=_short(label), **given)
-
-    (hue, shape), (hues, shapes) = told_apart(sweep), _styles(sweep)
-    entries = []
-    if hue:
-        entries.append(line(f"{hue}:"))
-        entries += [line(v, marker="o", color=hues[v]) for v in _values(sweep, hue)]
-    if shape:
-        entries.append(line(f"{shape}:"))
-        entries += [line(v, marker=shapes[v]) for v in _values(sweep, shape)]
-    if len(entries) > MOST:
-        entries = [*entries[:MOST], line(f"and {len(entries) - MOST} more")]
-    entries += [line("")] if entries else []
-    if sweep.worked:
-        entries.append(line("nothing is better", linestyle="-", color="#777777"))
-    entries.append(line("float, the original", marker="*", color="black", markersize=12))
-    figure.legend(
-        handles=entries, loc="upper left", bbox_to_anchor=(0.822, 0.885), frameon=False,
-        fontsize=9.5, handlelength=1.6, labelspacing=0.35, borderaxespad=0,
-    )  # fmt: skip
-
-
-def _short(text: str, most: int = LONG) -> str:
-    """A name as it is written on the plot: no control characters, not too long."""
-    plain = visible(text)
-    return plain if len(plain) <= most else f"{plain[: most - 1]}…"
