@@ -149,6 +149,7 @@ def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
     assert Asked(None, None, None, None, (), text, None).bounds().max_size == size
 
 
+@pytest.mark.slow
 def test_labels_may_lie_elsewhere(qtool: Run, place: Path) -> None:
     (place / "data" / "labels.npy").rename(place / "truth.npy")
     alone = quantize(qtool, place, "--max-drop", "50pp")
@@ -177,6 +178,7 @@ def test_another_search_does_not_take_its_place(qtool: Run, place: Path) -> None
     assert quantize(qtool, place, "--max-drop", "50pp", "-f").exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_size_is_kept_by_fewer_bits(qtool: Run, place: Path) -> None:
     assert quantize(qtool, place).exit_code == 0
     before = (place / "out.onnx").stat().st_size

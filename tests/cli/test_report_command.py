@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from qtool.cli.app import app
+from qtool.compare import latency as harness
 from tests.cli.conftest import SAMPLES
 
 Run = Callable[..., Result]
@@ -23,6 +24,8 @@ FOLDER = SAMPLES / "digits_cnn"
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of a model of 2 bits, with a gate that it does not meet."""
     folder = tmp_path_factory.mktemp("run")
+    hasty = pytest.MonkeyPatch()
+    hasty.setattr(harness, "SECONDS", 0.2)
     for arguments in (
         ("quantize", FOLDER / "model.onnx", "--bits", 2, "-o", folder / "c.onnx"),
         (
@@ -33,6 +36,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
     ):  # fmt: skip
         done = CliRunner().invoke(app, [str(a) for a in arguments])
+    hasty.undo()
     assert done.exit_code == 1, done.stderr
     (folder / "stdout").write_text(done.stdout, encoding="utf-8")
     (folder / "stderr").write_text(done.stderr, encoding="utf-8")

@@ -75,7 +75,9 @@ def attended(folder: Path, form: str, huge: float, recipe: Recipe) -> tuple[floa
     return quality(folder, FORMS[form], recipe, feeds, third=third, **constants, **ATTENTION)
 
 
-@pytest.mark.parametrize("huge", HUGE)
+@pytest.mark.parametrize(
+    "huge", [HUGE[0], *(pytest.param(each, marks=pytest.mark.slow) for each in HUGE[1:])]
+)
 @pytest.mark.parametrize("form", FORMS)
 def test_scores_keep_their_codes_beside_a_mask(form: str, huge: float, tmp_path: Path) -> None:
     everywhere = Recipe(placement="all", algorithms=())
