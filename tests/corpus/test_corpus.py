@@ -39,6 +39,7 @@ def told(violations: list[laws.Violation]) -> str:
     return "\n" + "\n".join(sorted(map(str, violations)))
 
 
+@pytest.mark.slow
 def test_a_sample_of_the_corpus(tmp_path: Path) -> None:
     chosen = sample(cases())
     assert 50 <= len(chosen) <= 70

@@ -56,6 +56,7 @@ def tried(folder: Path, name: str, seed: int, count: int) -> None:
 NAMES = ["digits_cnn", "digits_mobile", "text_transformer"]
 
 
+@pytest.mark.slow
 def test_30_mutants(tmp_path: Path) -> None:
     tried(tmp_path, "digits_cnn", seed=0, count=30)
 

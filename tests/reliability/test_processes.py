@@ -59,6 +59,7 @@ def killed_at_random_times(shell: Shell, cnn: Path, folder: Path, times: int) ->
         }
 
 
+@pytest.mark.slow
 def test_kill_at_3_times(shell: Shell, cnn: Path, tmp_path: Path) -> None:
     killed_at_random_times(shell, cnn, tmp_path / "out", 3)
 
