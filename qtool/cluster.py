@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any, TypeVar
 
 from qtool.children import NOTHING, end_processes, leaving_interrupts, silent, start_tracker
@@ -107,6 +107,11 @@ class Cluster:
                 f"{type(error).__name__}: {error.__cause__ or error}",
                 "install the same versions of qtool and of its packages on all machines",
             ) from error
+
+
+def connected(count: int, address: str | None) -> AbstractContextManager[Cluster]:
+    """So many processes of this machine, or where an address is given the workers there."""
+    return processes(count) if address is None else scheduler(address)
 
 
 @contextmanager

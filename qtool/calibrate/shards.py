@@ -8,6 +8,7 @@ import platform
 import secrets
 import threading
 import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -92,14 +93,7 @@ def _opened(task: Task) -> tuple[ir.Model, Dataset]:
 
 
 def _open_both(task: Task) -> tuple[ir.Model, Dataset]:
-    try:
-        use_libraries(map(Path, task.libraries))
-    except QtoolError as error:
-        raise MachineError(
-            f"a worker on {_here()} cannot load what the model needs",
-            ": ".join(filter(None, (error.what, error.why))),
-            "give all machines the same library at the same path",
-        ) from error
+    load_libraries(task.libraries)
     place = located(task.place)
     every = open_dataset(place, task.signature, task.declaration, on_bad_file=task.on_bad_file)
     data = every.choose(task.samples, task.seed)
@@ -109,14 +103,38 @@ def _open_both(task: Task) -> tuple[ir.Model, Dataset]:
     here = replace(run_of(model, data, task.run.batch_size), model=task.run.model)
     differs = difference(task.run, here)
     if not differs and digest_of(data) != task.digest:
-        differs = "the samples themselves: their names, or what is in the first of them"
+        differs = OTHER_SAMPLES
     if differs:
-        raise DataError(
-            f"a worker on {_here()} would measure something else",
-            f"it differs in {differs}",
-            "give all machines the same versions of packages, and the same data at the same place",
-        )
+        raise other_worker(differs)
     return model, data
+
+
+def load_libraries(paths: Iterable[str]) -> None:
+    """Take in custom operators, on a worker.
+
+    Raises:
+        MachineError: this machine lacks one.
+    """
+    try:
+        use_libraries(map(Path, paths))
+    except QtoolError as error:
+        raise MachineError(
+            f"a worker on {_here()} cannot load what the model needs",
+            ": ".join(filter(None, (error.what, error.why))),
+            "give all machines the same library at the same path",
+        ) from error
+
+
+def other_worker(differs: str) -> DataError:
+    """What to say of a worker that has other versions, or other samples."""
+    return DataError(
+        f"a worker on {_here()} would measure something else",
+        f"it differs in {differs}",
+        "give all machines the same versions of packages, and the same data at the same place",
+    )
+
+
+OTHER_SAMPLES = "the samples themselves: their names, or what is in the first of them"
 
 
 def _here() -> str:

@@ -45,9 +45,7 @@ class Workers:
 
     def connected(self, most: int) -> AbstractContextManager[cluster.Cluster]:
         """The workers; where they are started for this, at most so many."""
-        if self.address is not None:
-            return cluster.scheduler(self.address)
-        return cluster.processes(min(self.count, most))
+        return cluster.connected(min(self.count, most), self.address)
 
     def task(
         self,

@@ -61,19 +61,13 @@ def calibrate(
     from qtool.calibrate.spread import Workers
     from qtool.cli import show
     from qtool.cli.console import configure, progress
-    from qtool.errors import UsageError
     from qtool.files import check_output
     from qtool.target import load_target
 
     configure(quiet=quiet, more=verbose)
     o.use_custom_ops(custom_ops)
     part = WHOLE if shard is None else parse_shard(shard)
-    if workers is not None and cluster is not None:
-        raise UsageError(
-            "--workers and --cluster are both given",
-            "one starts processes on this machine, the other takes workers that run already",
-            "keep one of them",
-        )
+    o.check_workers(workers, cluster)
     spread = None
     if workers is not None or cluster is not None:
         spread = Workers(data, on_bad_file.value, workers or 0, cluster, threads)

@@ -226,6 +226,18 @@ def without_samples(recipe: Recipe, *, asked: bool, calibrated: bool) -> Recipe:
     return recipe.model_copy(update={"algorithms": kept})
 
 
+def check_workers(workers: int | None, cluster: str | None) -> None:
+    """UsageError: workers are asked for in both ways."""
+    from qtool.errors import UsageError
+
+    if workers is not None and cluster is not None:
+        raise UsageError(
+            "--workers and --cluster are both given",
+            "one starts processes on this machine, the other takes workers that run already",
+            "keep one of them",
+        )
+
+
 def use_custom_ops(paths: list[Path] | None) -> None:
     """Load what --custom-ops names, and nothing else, into every session to come."""
     from qtool.runtime import use_libraries

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +60,7 @@ def identity(
     """All that must be the same for what was tried to be worth something."""
     import qtool
     from qtool import model as models
+    from qtool.compare.truth.custom import digest_of
     from qtool.data.truth import truth_of
     from qtool.runtime import VERSION
 
@@ -75,15 +75,9 @@ def identity(
         "batch_size": maker.batch_size,
         "max_drop": asked.max_drop,
         "metric": asked.metric,
-        "scorers": [_scorer(text) for text in asked.scorers],
+        "scorers": [digest_of(text) for text in asked.scorers],
         "max_size": asked.max_size,
         "target_bits": asked.target_bits,
         **{name: None if data is None else data.fingerprint for name, data in used.items()},
         "truth": [truth_of(data) for data in judged if data is not None],
     }
-
-
-def _scorer(text: str) -> str:
-    """Its name, and a digest of the file that it stands in."""
-    file, _, name = text.rpartition(":")
-    return f"{name} {hashlib.sha256(Path(file).read_bytes()).hexdigest()}"

@@ -117,15 +117,9 @@ def crowd(workers: int | None, cluster: str | None) -> Workers | None:
     Raises:
         UsageError: both are given.
     """
-    from qtool.errors import UsageError
     from qtool.sweep.run import Workers
 
-    if workers is not None and cluster is not None:
-        raise UsageError(
-            "--workers and --cluster are both given",
-            "one starts processes on this machine, the other takes workers that run already",
-            "keep one of them",
-        )
+    o.check_workers(workers, cluster)
     return Workers(workers or 0, cluster) if workers or cluster else None
 
 

@@ -40,7 +40,7 @@ def small_products(
 ) -> list[ir.Node]:
     """Of nodes in integers those in islands that multiply rows by few weights, and do no more."""
     found = list[ir.Node]()
-    for island in _connected(nodes):
+    for island in connected(nodes):
         sizes = [_of_rows(node) for node in island if node in anchors]
         known = [size for size in sizes if size is not None]
         if sizes and len(known) == len(sizes) and sum(known) < pays.products:
@@ -56,8 +56,8 @@ def _of_rows(node: ir.Node) -> int | None:
     return prod(weight.shape.numpy()) if rows and node.op_type in ("Gemm", "MatMul") else None
 
 
-def _connected(nodes: Collection[ir.Node]) -> Iterable[list[ir.Node]]:
-    """The nodes in groups that hand integers to one another, each in the order given."""
+def connected(nodes: Collection[ir.Node]) -> Iterable[list[ir.Node]]:
+    """The nodes in groups that hand values to one another, each in the order given."""
     first = {node: node for node in nodes}
 
     def root(node: ir.Node) -> ir.Node:

@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from qtool.bodies import nodes_in
 from qtool.ops import weights_of
+from qtool.plan.paying import connected
 from qtool.search.budget import Loss
 from qtool.search.noise import Choice, Noise, work_of
 
@@ -106,8 +107,8 @@ def taken_back(
 def _moves(graph: ir.Graph, noise: Noise, choice: Choice) -> Iterator[Choice]:
     """Each run of layers of a segment, from one to all of it; each weight."""
     nodes = {node.name or "": node for node in nodes_in(graph)}
-    for segment in _segments([nodes[n] for n in nodes if n in choice.floats]):
-        order = [name for name in nodes if name in segment]
+    for segment in connected([nodes[n] for n in nodes if n in choice.floats]):
+        order = [node.name or "" for node in segment]
         layers = [i for i, name in enumerate(order) if weights_of(nodes[name])]
         step = max(1, len(layers) // RUNS)
         for first in layers[::step]:
@@ -118,26 +119,6 @@ def _moves(graph: ir.Graph, noise: Noise, choice: Choice) -> Iterator[Choice]:
                     yield Choice(choice.floats - set(order[first:end]), choice.bits)
     for name in choice.bits:
         yield Choice(choice.floats, {n: b for n, b in choice.bits.items() if n != name})
-
-
-def _segments(nodes: Sequence[ir.Node]) -> list[frozenset[str]]:
-    """The nodes in groups that hand values to one another."""
-    root = {node: node for node in nodes}
-
-    def find(node: ir.Node) -> ir.Node:
-        while root[node] is not node:
-            node = root[node] = root[root[node]]
-        return node
-
-    for node in nodes:
-        for value in node.inputs:
-            maker = value.producer() if value is not None else None
-            if maker in root and maker is not None:
-                root[find(node)] = find(maker)
-    groups: dict[ir.Node, set[str]] = {}
-    for node in nodes:
-        groups.setdefault(find(node), set()).add(node.name or "")
-    return [frozenset(group) for group in groups.values()]
 
 
 def largest(choices: Sequence[Choice], fits: Callable[[Choice], bool]) -> int | None:

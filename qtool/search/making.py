@@ -6,6 +6,7 @@ no other tensor is quantized, since a histogram knows nothing of bits, types or 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -129,6 +130,15 @@ class Maker:
             both = {**(known.histograms if known else {}), **found.histograms}
             self._measured[key] = known = replace(found, histograms=both)
         return known
+
+    @property
+    def measured(self) -> Mapping[str, Calibration]:
+        """The ranges so far."""
+        return self._measured
+
+    def learn(self, measured: Mapping[str, Calibration]) -> None:
+        """Take ranges over that were measured elsewhere, on the same samples."""
+        self._measured.update(measured)
 
     def samples(self, recipe: Recipe) -> Samples | None:
         """What the recipe's algorithms run, where one of them does."""

@@ -51,7 +51,6 @@ class Found:
     trial: Trial | None
     trials: tuple[Trial, ...]
     budget: Budget | None
-    doubt: float
     inside: bool
     fits: bool
 
@@ -78,7 +77,7 @@ class Within:
         step: Progress = lambda done, total: None,
         told: Callable[[Trial, Budget], None] = lambda trial, budget: None,
     ) -> None:
-        self.maker, self.recipe, self.bounds, self.journal = maker, recipe, bounds, journal
+        self.maker, self.bounds, self.journal = maker, bounds, journal
         self.selection, self.say, self.step, self.told = selection, say, step, told
         self._scorers = scorers
         self.job = maker.job(recipe)
@@ -103,7 +102,7 @@ class Within:
         if self.bounds.max_drop is None:
             made = self._made(start)
             fits = fits and (most is None or made.size <= most)
-            return Found(made, None, (), None, 0.0, fits, fits)
+            return Found(made, None, (), None, fits, fits)
         assert self.selection is not None
         self._know_budget()
         found = descend(start, lambda: self._ladder(start), self._tried, self._back)
@@ -112,7 +111,7 @@ class Within:
             found = next(choice for choice, trial in self.trials.items() if trial is best)
         trial, every = self.trials[found], tuple(self.trials.values())
         inside = trial.inside and fits
-        return Found(self._made(found), trial, every, self.budget, self.doubt, inside, fits)
+        return Found(self._made(found), trial, every, self.budget, inside, fits)
 
     # sizes
 

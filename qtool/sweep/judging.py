@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from qtool.calibrate.file import Calibration
 from qtool.compare.judge import LATENCY_SAMPLES, compare
 from qtool.compare.metrics import metrics_of, values
 from qtool.compare.result import Comparison, Size
@@ -29,19 +28,6 @@ OF_A_CELL = (UsageError, ModelError, DataError)
 """What may be wrong with a cell alone; a full disk is wrong with all of them."""
 
 
-class Ranged(Maker):
-    """A maker that knows ranges: what has been measured travels, by the digest of the model."""
-
-    @property
-    def measured(self) -> Mapping[str, Calibration]:
-        """The ranges so far."""
-        return self._measured
-
-    def learn(self, measured: Mapping[str, Calibration]) -> None:
-        """Take ranges over that were measured elsewhere, on the same samples."""
-        self._measured.update(measured)
-
-
 class Bench:
     """Where the cells of a sweep are made and judged.
 
@@ -56,7 +42,7 @@ class Bench:
         self.model, self.setup, self.folder, self.size = model, setup, folder, size
         self.calibration, self.evaluation = parts
         self.scorers: Sequence[Scorer] = load_scorers(setup.scorers)
-        self.maker = Ranged(
+        self.maker = Maker(
             model, load_target(setup.target), self.calibration, folder,
             batch_size=setup.batch_size, threads=setup.threads, requantize=setup.requantize,
         )  # fmt: skip

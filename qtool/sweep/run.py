@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import asdict, dataclass
@@ -13,7 +12,8 @@ from typing import Any, TypeAlias
 from qtool import cluster
 from qtool import model as models
 from qtool.calibrate.run import run_of
-from qtool.calibrate.shards import digest_of
+from qtool.calibrate.shards import digest_of as digest_of_samples
+from qtool.compare.truth.custom import digest_of
 from qtool.data import Dataset
 from qtool.data.files import printable
 from qtool.data.truth import truth_of
@@ -41,9 +41,7 @@ class Workers:
 
     def connected(self, most: int) -> AbstractContextManager[cluster.Cluster]:
         """The workers; where they are started for this, at most so many."""
-        if self.address is not None:
-            return cluster.scheduler(self.address)
-        return cluster.processes(min(self.count, most))
+        return cluster.connected(min(self.count, most), self.address)
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ class Sweeping:
             "threads": self.setup.threads,
             "latency": self.setup.latency,
             "requantized": self.setup.requantize,
-            "scorers": [_scorer(text) for text in self.setup.scorers],
+            "scorers": [digest_of(text) for text in self.setup.scorers],
         }
 
     def _outcomes(self, bench: Bench, metric: Measure) -> dict[str, Outcome]:
@@ -153,7 +151,7 @@ class Sweeping:
             model=bytes_of(self.model),
             size=bench.size,
             measured=dict(bench.maker.measured),
-            digests=(digest_of(bench.calibration), digest_of(bench.evaluation)),
+            digests=(digest_of_samples(bench.calibration), digest_of_samples(bench.evaluation)),
             versions=versions_of(bench),
             libraries=tuple(map(str, libraries())),
         )
@@ -194,11 +192,6 @@ class Sweeping:
         if file := self.file_of(cell):
             atomic_write(file, data, force=True)
         return outcome
-
-
-def _scorer(text: str) -> str:
-    file, _, name = text.rpartition(":")
-    return f"{name} {hashlib.sha256(Path(file).read_bytes()).hexdigest()}"
 
 
 def _about(data: Dataset, fingerprint: str) -> dict[str, Any]:

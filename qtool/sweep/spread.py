@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import secrets
 import threading
 from collections.abc import Mapping
@@ -13,11 +12,9 @@ from typing import TypeAlias
 from qtool import model as models
 from qtool.calibrate.file import Calibration
 from qtool.calibrate.run import run_of
-from qtool.calibrate.shards import digest_of
-from qtool.errors import DataError, MachineError, QtoolError
+from qtool.calibrate.shards import OTHER_SAMPLES, digest_of, load_libraries, other_worker
 from qtool.external import external
 from qtool.files import discard_folder, temporary_folder
-from qtool.runtime import use_libraries
 from qtool.sweep.cells import Cell
 from qtool.sweep.judging import Bench
 from qtool.sweep.result import Measure, Outcome
@@ -77,14 +74,7 @@ def _opened(task: Task) -> Bench:
 
 
 def _bench(task: Task) -> Bench:
-    try:
-        use_libraries(map(Path, task.libraries))
-    except QtoolError as error:
-        raise MachineError(
-            f"a worker on {_here()} cannot load what the model needs",
-            ": ".join(filter(None, (error.what, error.why))),
-            "give all machines the same library at the same path",
-        ) from error
+    load_libraries(task.libraries)
     folder = temporary_folder()
     path = folder / "model.onnx"
     path.write_bytes(task.model)
@@ -95,13 +85,9 @@ def _bench(task: Task) -> Bench:
         name for name in {**task.versions, **here} if task.versions.get(name) != here.get(name)
     ]
     if (digest_of(parts[0]), digest_of(parts[1])) != task.digests:
-        differs.append("the samples themselves: their names, or what is in the first of them")
+        differs.append(OTHER_SAMPLES)
     if differs:
-        raise DataError(
-            f"a worker on {_here()} would measure something else",
-            f"it differs in {', '.join(differs)}",
-            "give all machines the same versions of packages, and the same data at the same place",
-        )
+        raise other_worker(", ".join(differs))
     bench.maker.learn(task.measured)
     return bench
 
@@ -109,10 +95,6 @@ def _bench(task: Task) -> Bench:
 def versions_of(bench: Bench) -> Mapping[str, str]:
     """The packages that a result may depend on."""
     return run_of(models.load(bench.model), bench.calibration, bench.setup.batch_size).versions
-
-
-def _here() -> str:
-    return platform.node() or "another machine"
 
 
 _lock = threading.Lock()

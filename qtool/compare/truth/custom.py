@@ -12,6 +12,7 @@ number; the score is the mean. More is better unless the function's `better` is 
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,12 @@ from qtool.errors import DataError, UsageError, did_you_mean
 from qtool.numeric.metrics import mean
 
 ARGUMENTS = ("outputs", "label", "inputs", "name")
+
+
+def digest_of(text: str) -> str:
+    """The name of a FILE:FUNCTION, and a digest of the file that it stands in."""
+    file, _, name = text.rpartition(":")
+    return f"{name} {hashlib.sha256(Path(file).read_bytes()).hexdigest()}"
 
 
 @dataclass(frozen=True)
