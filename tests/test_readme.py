@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from qtool.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -16,10 +18,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [README, *(page.read_text(encoding="utf-8") for page in sorted(ROOT.glob("docs/*.md")))]
 
 
-def blocks() -> list[tuple[str, list[str]]]:
+def blocks(pages: list[str]) -> list[tuple[str, list[str]]]:
     """(command, lines of output) of each `$ command` in a console block."""
     found: list[tuple[str, list[str]]] = []
-    for block in re.findall(r"```console\n(.*?)\n```", "\n".join(PAGES), flags=re.S):
+    for block in re.findall(r"```console\n(.*?)\n```", "\n".join(pages), flags=re.S):
         for line in block.splitlines():
             if line.startswith("$ "):
                 found.append((line[2:], []))
@@ -39,11 +41,14 @@ def masked(lines: list[str]) -> list[str]:
     return [line for line in words if line]
 
 
-def test_the_tour_runs_and_prints_what_it_shows(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "pages", [[README], pytest.param(PAGES, marks=pytest.mark.slow)], ids=["README", "docs too"]
+)
+def test_the_tour_runs_and_prints_what_it_shows(tmp_path: Path, pages: list[str]) -> None:
     (tmp_path / "sample_models").symlink_to(ROOT / "sample_models")
     bin_folder = str(Path(sys.executable).parent)
     env = {**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}", "COLUMNS": "80"}
-    tour = blocks()
+    tour = blocks(pages)
     assert len(tour) >= 8
     for command, shown in tour:
         done = subprocess.run(

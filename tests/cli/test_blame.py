@@ -108,7 +108,7 @@ def test_what_to_try_is_a_command_that_there_is(
     ("sample", "excluded"),
     [
         ("digits_cnn", 3),
-        ("text_lstm", 1),
+        pytest.param("text_lstm", 1, marks=pytest.mark.slow),
         pytest.param("text_transformer", 3, marks=pytest.mark.slow),
     ],
 )

@@ -23,9 +23,8 @@ def peak(model: Path, data: Path, count: int, output: Path) -> float:
     return found
 
 
-@pytest.mark.parametrize(
-    "counts", [(10, 300), pytest.param((64, 2048), marks=pytest.mark.slow)], ids=str
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("counts", [(10, 300), (64, 2048)], ids=str)
 def test_many_samples_take_no_more_memory_than_few(counts: tuple[int, int], tmp_path: Path) -> None:
     images = np.load(ROOT / "sample_models" / "digits_mobile" / "eval" / "image.npy")
     np.save(tmp_path / "image.npy", np.resize(images, (counts[1], *images.shape[1:])))

@@ -81,7 +81,8 @@ def test_what_was_found_is_said_and_can_be_made_again(qtool: Run, tmp_path: Path
     assert again.read_bytes() == output.read_bytes()
 
 
-@pytest.mark.parametrize("scheme", ["w8a8", "w8a16"])  # the latter wants a higher opset
+# the latter wants a higher opset
+@pytest.mark.parametrize("scheme", ["w8a8", pytest.param("w8a16", marks=pytest.mark.slow)])
 def test_integers_that_lose_leave_no_conversion_in_the_file(
     qtool: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:

@@ -148,7 +148,9 @@ def test_two_runs_and_a_saved_recipe_give_the_same_bytes(qtool: Run, cnn: Path) 
     assert first != (cnn / "d").read_bytes()
 
 
-@pytest.mark.parametrize("method", ["minmax", "percentile", "mse"])
+@pytest.mark.parametrize(
+    "method", ["mse", *(pytest.param(m, marks=pytest.mark.slow) for m in ("minmax", "percentile"))]
+)
 def test_a_calibration_file_gives_the_same_bytes_as_the_data(
     qtool: Run, cnn: Path, method: str
 ) -> None:

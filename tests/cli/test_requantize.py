@@ -55,7 +55,14 @@ def test_again_in_the_same_form(qtool: Run, quantized: Path, cnn: Path) -> None:
     assert sorted(operators(onnx.load(again))) == sorted(operators(onnx.load(quantized)))
 
 
-@pytest.mark.parametrize("options", [("--bits", 4), ("--mode", "dynamic"), ("--scheme", "fp16")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--bits", 4),
+        pytest.param(("--mode", "dynamic"), marks=pytest.mark.slow),
+        pytest.param(("--scheme", "fp16"), marks=pytest.mark.slow),
+    ],
+)
 def test_in_another_form(
     qtool: Run, quantized: Path, cnn: Path, options: tuple[object, ...]
 ) -> None:

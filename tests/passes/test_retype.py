@@ -160,7 +160,7 @@ def test_what_is_measured_does_not_depend_on_sizes(
         assert (one.low, one.high) == pytest.approx((values.min(), values.max()), rel=2e-3)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "double"])
+@pytest.mark.parametrize("dtype", ["float16", pytest.param("double", marks=pytest.mark.slow)])
 def test_the_commands(dtype: str, tmp_path: Path) -> None:
     path, x = saved(tmp_path, "attention", dtype), samples("attention", dtype, 48)
     np.save(tmp_path / "x.npy", x)
