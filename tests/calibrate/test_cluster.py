@@ -203,6 +203,7 @@ def test_nobody_there_no_extra_and_both_at_once(
     assert "--workers and --cluster are both given" in result.stderr
 
 
+@pytest.mark.slow
 def test_progress_of_many_blocks_is_told_often(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

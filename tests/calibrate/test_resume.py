@@ -41,6 +41,7 @@ def kill_after(runs: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return ran
 
 
+@pytest.mark.slow
 def test_fifty_interruptions_give_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,7 @@ def test_a_fixed_batch_is_filled_in_each_part(qtool: Run, place: Path) -> None:
     assert "add  --batch-size 4" in result.stderr
 
 
+@pytest.mark.slow
 def test_other_labels_or_scorers_are_another_search(qtool: Run, place: Path) -> None:
     options = ("--max-drop", "90pp")
     assert "choices are known" not in quantize(qtool, place, *options).stderr
@@ -82,7 +83,10 @@ def test_other_labels_or_scorers_are_another_search(qtool: Run, place: Path) -> 
     assert journal(place)["report"]["metric"] == "own"
 
 
-@pytest.mark.parametrize("damage", ["trials", "loss", "cut", "other"])
+@pytest.mark.parametrize(
+    "damage",
+    ["trials", "cut", *(pytest.param(d, marks=pytest.mark.slow) for d in ("loss", "other"))],
+)
 def test_a_damaged_journal_is_begun_anew(qtool: Run, place: Path, damage: str) -> None:
     options = ("--max-drop", "90pp")
     quantize(qtool, place, *options)

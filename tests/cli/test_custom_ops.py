@@ -122,6 +122,7 @@ def test_workers_load_it_too(qtool: Run, folder: Path) -> None:
     assert (folder / "a").read_bytes() == (folder / "b").read_bytes()
 
 
+@pytest.mark.slow
 def test_layers_latency_and_the_command_to_try(
     qtool: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

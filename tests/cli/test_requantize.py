@@ -75,6 +75,7 @@ def test_in_another_form(
     assert judged.exit_code == 0, judged.stdout + judged.stderr
 
 
+@pytest.mark.slow
 def test_by_a_calibration_file(qtool: Run, quantized: Path, cnn: Path) -> None:
     calib, data = cnn / "m.calib", ("--data", cnn / "calib")
     measured = qtool("calibrate", quantized, *data, FLAG, "-o", calib)

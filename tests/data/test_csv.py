@@ -167,6 +167,7 @@ def test_rows_larger_than_the_window(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert data.sample(row)["x"].tolist() == [10**row, row]
 
 
+@pytest.mark.slow
 def test_memory_of_many_rows(tmp_path: Path) -> None:
     count = 30_000
     write(tmp_path, "a,b,y\n" + "".join(f"{row},0.25,{row % 7}\n" for row in range(count)))

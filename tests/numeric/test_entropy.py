@@ -15,7 +15,9 @@ from qtool.numeric.types import INT8, INT16, UINT8, UINT16, IntType
 from tests.numeric.distributions import NORMAL, both, every, seen, seen_exactly
 from tests.numeric.kullback import best_on, brute_force, histogram_on, kept, nearest, of_range
 
-few_bits = pytest.mark.parametrize("bits", [2, 4, 8])
+few_bits = pytest.mark.parametrize(
+    "bits", [4, *(pytest.param(bits, marks=pytest.mark.slow) for bits in (2, 8))]
+)
 signs = pytest.mark.parametrize("symmetric", [False, True], ids=["asymmetric", "symmetric"])
 
 

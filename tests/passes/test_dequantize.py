@@ -52,6 +52,7 @@ def test_the_float_model_behind_it_comes_out(name: str) -> None:
     assert operators(made).count("Conv") == operators(float_model(graph)).count("Conv")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MADE)
 def test_also_of_what_the_runtime_made_of_it(name: str, tmp_path: Path) -> None:
     graph, path = MADE[name][0], tmp_path / "optimized.onnx"

@@ -92,7 +92,7 @@ def closeness(data: bytes, samples: Array) -> float:
     return sqnr(written["y"], found["y"])
 
 
-@pytest.mark.parametrize("scheme", ["float", "w8"])
+@pytest.mark.parametrize("scheme", ["float", pytest.param("w8", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("behind", CLAMPS)
 @pytest.mark.parametrize("operator", PARTS)

@@ -121,7 +121,7 @@ def _holds(data: st.DataObject, steps: int) -> None:
         check(model, shape, draw(list(RECIPES)), Path(folder))
 
 
-@settings(max_examples=60, derandomize=True, deadline=None, database=None,
+@settings(max_examples=30, derandomize=True, deadline=None, database=None,
           suppress_health_check=list(HealthCheck))  # fmt: skip
 @given(st.data())
 def test_small_graphs(data: st.DataObject) -> None:
