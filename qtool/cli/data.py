@@ -98,6 +98,8 @@ def _declared(dataset: Dataset) -> list[str]:
         sizes = [len(rows) for rows in dataset.sequences]
         of = f"{min(sizes)}…{max(sizes)}" if min(sizes) < max(sizes) else str(sizes[0])
         lines.append(f"sequences: {len(sizes)}, of {of} samples")
+    if empty := dataset.declaration.empty:
+        lines += _wrapped("declared:", _pairs({"empty": empty}))
     for name in dataset.columns:
         keys = dataset.declaration.input(name).model_dump(by_alias=True, exclude_unset=True)
         lines += _wrapped(f"declared for {name}:", _pairs(keys)) if keys else []
@@ -176,6 +178,8 @@ def _examples(dataset: Dataset) -> list[str]:
     for index in (number * (len(dataset) - 1) // max(count - 1, 1) for number in range(count)):
         lines.append(f"  {dataset.names[index]}{_label(dataset, index)}")
         for key, array in dataset.sample(index).items():
+            if dataset.starts(key):
+                continue
             if text := dataset.columns[key].text:
                 lines.append(_cut(f'    "{text(index)}"', WIDTH))
             lines.append(_example(key, array))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ class Carry:
     def __init__(self, mapping: Mapping[str, str]) -> None:
         self._mapping = dict(mapping)
         self._states: dict[str, NDArray[Any]] = {}
+        self._starts: dict[str, tuple[int, ...]] = {}  # shapes, of what a sequence begins with
         self._dtypes: dict[str, np.dtype[Any]] = {}
 
     def fill(self, feeds: Feeds) -> Feeds:
@@ -33,6 +35,7 @@ class Carry:
             return feeds
         given = {name: feeds[name].dtype for name in self._mapping.values() if name in feeds}
         self._dtypes |= given
+        self._starts = {name: feeds[name].shape for name in given}
         # A candidate in half precision may take its states in another width than it gives them.
         states = {
             name: state.astype(self._dtypes.get(name, state.dtype), copy=False)
@@ -42,9 +45,21 @@ class Carry:
         return {**feeds, **states}
 
     def keep(self, results: Mapping[str, Any]) -> None:
-        """Take the states for the next run from the results of this one, by output name."""
+        """Take the states for the next run from the results of this one, by output name.
+
+        Raises:
+            DataError: a state grows that did not begin with nothing in it.
+        """
         if self._mapping:
             self._states = {name: results[output] for output, name in self._mapping.items()}
+        for name, start in self._starts.items():
+            now = np.shape(self._states[name])
+            if now != start and 0 not in start:
+                raise DataError(
+                    f'[data] carry in qtool.toml feeds "{printable(name)}" with what grows',
+                    f"it began as {start}, zeros, and is {now} after one run",
+                    f'add  empty = ["{printable(name)}"]  under [data]: it begins with length 0',
+                )
 
 
 def carried(
@@ -60,11 +75,15 @@ def carried(
 
 
 def first_states(
-    signature: Signature, carry: Mapping[str, str], declared: Mapping[str, object]
+    signature: Signature,
+    carry: Mapping[str, str],
+    declared: Mapping[str, object],
+    empty: Mapping[str, NDArray[Any]] = MappingProxyType({}),
 ) -> dict[str, NDArray[Any]]:
     """The zeros that a sequence starts with, by carried input; axes that are no numbers are 1.
 
-    `declared` are the inputs under [data.inputs]. Raises DataError where the model and the
+    `declared` are the inputs under [data.inputs], `empty` those that start with nothing in them:
+    one sample of each. Raises DataError where the model and the
     declaration do not agree.
     """
     inputs = {spec.name: spec for spec in signature.inputs}
@@ -106,7 +125,8 @@ def first_states(
                 f"its input is {spec}",
                 "export the model with a batch axis of 1, or with a dynamic one",
             )
-    return {name: _zeros(outputs[output], inputs[name]) for name, output in origin.items()}
+    zeros = {name: _zeros(outputs[output], inputs[name]) for name, output in origin.items()}
+    return {name: empty[name][None] if name in empty else zeros[name] for name in zeros}
 
 
 def _zeros(output: TensorSpec, spec: TensorSpec) -> NDArray[Any]:

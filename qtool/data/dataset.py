@@ -7,6 +7,7 @@ import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -255,12 +256,16 @@ class Dataset:
             for _ in watch(self.batches(1), noted):
                 pass
             fed = noted
-        fed = {name: fed[name] for name in fed if name not in self.states}
+        fed = {name: fed[name] for name in fed if not self.starts(name)}
         seed = "" if self.seed is None else f" (seed {self.seed})"
         used = f"used {len(self)} of {self.total} {self.unit}{seed}"
         if len(fed) == 1:
             return f"{used}, {next(iter(fed.values()))}"
         return "\n".join([used, *(f"  {printable(name)} {each}" for name, each in fed.items())])
+
+    def starts(self, name: str) -> bool:
+        """Whether no sample feeds the input: it begins as a state does, or with nothing in it."""
+        return name in self.states or any(fnmatchcase(name, p) for p in self.declaration.empty)
 
     def problems(self) -> dict[int, DataError]:
         """Reads every sample; which are bad, and why."""

@@ -95,6 +95,7 @@ class Declaration(BaseModel):
     label: Annotated[str, Field(min_length=1)] | None = None
     delimiter: Literal[",", ";", "\t", "|", ":", " "] | None = None
     carry: dict[str, str] = Field(default_factory=dict)  # output of a run -> input of the next
+    empty: list[str] = Field(default_factory=list)  # globs on inputs that begin with nothing
     inputs: dict[str, InputDeclaration] = Field(default_factory=dict)
     next_token: Name | None = None  # input of a language model whose next token the logits are for
     mask: Name | None = None  # input that is 0 where `next_token` holds nothing to be scored

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from qtool.data.arrays import open_npy, open_npz
 from qtool.data.audio import open_wav
 from qtool.data.beside import FILES as BESIDE
@@ -17,6 +15,8 @@ from qtool.data.column import Column, Found, Lazy, Reader, Request
 from qtool.data.csv_rows import open_csv
 from qtool.data.dataset import Dataset
 from qtool.data.declaration import JUDGED, Declaration, find_declaration
+from qtool.data.empty import empty_column, nothing_in
+from qtool.data.feedable import check_inputs
 from qtool.data.files import SKIP, File, list_files, listed, printable, raise_all, repeated
 from qtool.data.images import SUFFIXES, open_images
 from qtool.data.jsonl import open_jsonl
@@ -25,7 +25,7 @@ from qtool.data.onnx_data import open_pb
 from qtool.data.parquet import open_parquet
 from qtool.data.prepare import Prepare
 from qtool.data.text import open_text
-from qtool.errors import DataError, did_you_mean
+from qtool.errors import DataError
 from qtool.signature import Signature, TensorSpec
 
 _NUMBERS = frozenset({"source", "model_layout", "scale", "mean", "std"})
@@ -67,9 +67,11 @@ def open_dataset(
     """
     if declaration is None:
         declaration = find_declaration(path)
-    states = first_states(signature, declaration.carry, declaration.inputs)
-    signature = signature.without(states)
-    _check_inputs(signature.inputs, declaration)
+    empty = nothing_in(signature, declaration.empty, declaration.inputs)
+    states = first_states(signature, declaration.carry, declaration.inputs, empty)
+    whole = signature.without(states)
+    signature = whole.without(empty)
+    check_inputs(signature.inputs, declaration)
     check_judged(signature, declaration)
     files, aside = _list(path, signature.inputs, declaration)
     label_files = [file for file in aside if file.name in FILES]
@@ -86,11 +88,12 @@ def open_dataset(
     _check_keys(requests, formats, declaration)
     found = [READERS[name].open(r) for name, r in zip(formats, requests, strict=True)]
     columns = _aligned(requests, found)
+    first = columns[requests[0].inputs[0].name]
+    columns |= {n: empty_column(array, first) for n, array in empty.items() if n not in states}
     prepare = {
         spec.name: Prepare(spec, declaration.input(spec.name), columns[spec.name].layout)
-        for spec in signature.inputs
+        for spec in whole.inputs
     }
-    first = columns[requests[0].inputs[0].name]
     labelled = next((each for each in found if each.labels and each.unit == "rows"), found[0])
     if declaration.label is not None and (label_files or not labelled.labels):
         why = f"there is {label_files[0].name}" if label_files else "no folder has such a column"
@@ -119,27 +122,6 @@ def open_dataset(
     return dataset
 
 
-def _check_inputs(inputs: Sequence[TensorSpec], declaration: Declaration) -> None:
-    names = [spec.name for spec in inputs]
-    for name in declaration.inputs:
-        if name not in names:
-            raise DataError(
-                f"[data.inputs.{printable(name)}] in qtool.toml is no input of the model",
-                f"the inputs are {listed(names)}",
-                did_you_mean(name, names) or "rename or remove the table",
-            )
-    if not names:
-        raise DataError("the model has no inputs", "so there is nothing to feed", "leave data out")
-    for spec in inputs:
-        try:
-            feedable = np.dtype(spec.dtype).kind not in "OS"
-        except (TypeError, ValueError):  # bfloat16, a sequence, a map
-            feedable = False
-        if not feedable or spec.shape == ():
-            why = "samples are numbers, stacked along a first axis"
-            raise DataError(f"no data folder can feed the input {spec}", why, "change the model")
-
-
 def _format(request: Request) -> str:
     """What the request's files are called in `READERS`. DataError where there are several kinds."""
     suffixes = {file.suffix for file in request.files}
@@ -158,7 +140,12 @@ def _check_keys(
 ) -> None:
     """Refuses what the readers of these formats do not heed, and inputs that they cannot feed."""
     heeded = frozenset[str]().union(*(READERS[name].set_keys for name in formats))
-    if unused := declaration.model_fields_set - {"samples", "carry", "inputs"} - JUDGED - heeded:
+    if (
+        unused := declaration.model_fields_set
+        - {"samples", "carry", "empty", "inputs"}
+        - JUDGED
+        - heeded
+    ):
         why = f"{requests[0].where} holds {' and '.join(dict.fromkeys(formats))} files"
         raise DataError(f'"{min(unused)}" under [data] means nothing here', why, "take it away")
     for request, name in zip(requests, formats, strict=True):

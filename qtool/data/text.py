@@ -76,7 +76,9 @@ def _text_input(request: Request) -> TensorSpec:
             raise DataError(
                 f'nothing says how texts become input "{spec.name}"',
                 "one input is the text; those beside it are its mask or zeros",
-                f'add  from = "mask"  (or "zeros")  under [data.inputs.{spec.name}] in qtool.toml',
+                f'add  from = "mask"  (or "zeros")  under [data.inputs.{spec.name}] in qtool.toml; '
+                "a cache of what was before, which is nothing at first, is fed by "
+                f'empty = ["{spec.name}"]  under [data]',
             )
     if texts and (request.declared(texts[0]).vocabulary or request.declared(texts[0]).tokenizer):
         return texts[0]
