@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -10,10 +11,29 @@ import onnx_ir as ir
 
 from qtool import model as models
 from qtool.effort import suited
-from qtool.errors import MachineError
+from qtool.errors import MachineError, ModelError
+from qtool.external import folder_of
+from qtool.inline import light
 from qtool.runtime import Session
 
 SMALL = 16 << 20  # bytes of weights that may well be copied three times
+
+
+def save_apart(model: ir.Model, path: Path) -> None:
+    """Write a model for the runtime alone, with large weights in a file beside it."""
+    ir.save(model, path, external_data="weights", size_threshold_bytes=1 << 16)
+
+
+def open_file(path: Path, *, threads: int = 0) -> Session:
+    """A session of a model file for few runs: large weights are read from where they lie, and not
+    packed anew for speed."""
+    target = path.resolve()
+    rest = light(path, target.name) if str(target).isprintable() else None
+    if rest is None:
+        return Session(path, threads=threads, lean=True)
+    with suppress(ModelError):
+        return Session(rest, threads=threads, lean=True, folder=target.parent)
+    return Session(path, threads=threads)  # its words speak of the file
 
 
 def open_model(
@@ -23,8 +43,10 @@ def open_model(
     eager: bool = False,
     layouts: bool = True,
     optimize: bool = True,
+    lean: bool = False,
 ) -> Session:
-    """A session of the model. A large one goes through a file, which is gone again then.
+    """A session of the model. Large weights that lie in files are read from there; a large model
+    of others goes through a file, which is gone again then. `lean` is for few runs.
 
     Where `threads` is 0, all cores, a small one gets one thread.
 
@@ -33,13 +55,19 @@ def open_model(
     """
     threads = suited(model, threads)
     open_ = partial(Session, threads=threads, eager=eager, layouts=layouts, optimize=optimize)
-    weights = (v.const_value for v in model.graph.initializers.values())
-    if sum(tensor.nbytes for tensor in weights if tensor is not None) < SMALL:
+    weights = [v.const_value for v in model.graph.initializers.values()]
+    inside = (t for t in weights if t is not None and not isinstance(t, ir.ExternalTensor))
+    large = sum(t.nbytes for t in weights if t is not None) >= SMALL
+    if not large:
         return open_(models.serialize(model))
+    open_ = partial(open_, lean=lean)
+    home = folder_of(model)
+    if home is not None and sum(tensor.nbytes for tensor in inside) < SMALL:
+        return open_(models.serialize(model, apart=True), folder=home)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         try:
-            models.save_apart(model, path)
+            save_apart(model, path)
         except OSError as error:
             raise MachineError(
                 f"cannot write the model to {tempfile.gettempdir()}, where it is run from",

@@ -13,6 +13,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from qtool.errors import ModelError
+from qtool.inline import HERE
 
 
 def external(model: ir.Model) -> Iterator[ir.ExternalTensor]:
@@ -44,6 +45,8 @@ def bind(model: ir.Model, path: Path) -> None:
 
 def _bound(tensor: ir.ExternalTensor, path: Path) -> ir.ExternalTensor:
     what = f"external data of {tensor.name!r}"
+    if str(tensor.location) == HERE:
+        return _placed(tensor, path.resolve(), what)
     location = Path(str(tensor.location))
     try:
         target = (path.parent / location).resolve()
@@ -65,6 +68,10 @@ def _bound(tensor: ir.ExternalTensor, path: Path) -> ir.ExternalTensor:
             f"{location} has several hard links",
             "copy the data file",
         )
+    return _placed(tensor, target, what)
+
+
+def _placed(tensor: ir.ExternalTensor, target: Path, what: str) -> ir.ExternalTensor:
     _check_extent(tensor, target.stat().st_size, what)
     return ir.ExternalTensor(
         target.name, tensor.offset, tensor.length, tensor.dtype,
@@ -87,6 +94,17 @@ def _check_extent(tensor: ir.ExternalTensor, size: int, what: str) -> None:
             f"{what} is cut short",
             f"it ends at byte {end} of {tensor.location}, which has {size}",
         )
+
+
+def folder_of(model: ir.Model) -> Path | None:
+    """The one folder in which all weights that lie in files do; None where there is none, or
+    several, or its name is not for every reader."""
+    places = [(str(tensor.base_dir), Path(tensor.location)) for tensor in external(model)]
+    folders = {folder for folder, _ in places}
+    nested = any(len(location.parts) != 1 for _, location in places)
+    if len(folders) != 1 or nested or not all(f.isprintable() for f in folders):
+        return None
+    return Path(folders.pop())
 
 
 def without_large(model: ir.Model) -> tuple[ir.Model, dict[str, ir.TensorProtocol]]:

@@ -16,6 +16,7 @@ from qtool.runtime import Session
 # onnxruntime's kernels that compute in integers, as they appear in an optimized graph
 _INTEGER = {
     "QGemm", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits", "ConvInteger",
+    "GatherBlockQuantized",
     "MatMulInteger", "DynamicQuantizeLSTM", "QAttention", "NhwcMaxPool",
 }  # fmt: skip
 _MOVERS = {name for name, spec in OPS.items() if spec.shares} | {"NhwcMaxPool"}

@@ -23,6 +23,7 @@ from qtool import converter_faults, tensors
 from qtool.errors import MachineError, ModelError
 from qtool.external import bind, external, without_large
 from qtool.impostor import looks_like, refuse_other_files
+from qtool.inline import light
 from qtool.maps import Types, name_of, name_of_dtype, put_back, remember, remembered, take_out
 from qtool.signature import Signature, TensorSpec
 
@@ -34,7 +35,7 @@ logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
 
 
 def load(path: Path) -> ir.Model:
-    """Read an ONNX model; external weights stay on disk, memory-mapped.
+    """Read an ONNX model; external weights stay on disk, memory-mapped, as large ones inside do.
 
     Raises:
         ModelError: not an ONNX model, damaged, or its external data leaves its folder.
@@ -42,7 +43,10 @@ def load(path: Path) -> ir.Model:
     """
     refuse_other_files(path)
     try:
-        proto = onnx.load(str(path), load_external_data=False)
+        if (rest := light(path)) is None:
+            proto = onnx.load(str(path), load_external_data=False)
+        else:
+            proto = onnx.load_from_string(rest)
     except PermissionError as error:
         raise MachineError(f"cannot read {path}", str(error)) from error
     except Exception as error:  # protobuf raises its own kinds
@@ -64,24 +68,20 @@ def load(path: Path) -> ir.Model:
     return model
 
 
-def serialize(model: ir.Model) -> bytes:
-    """The bytes of a model with all weights inside; the same model gives the same bytes.
+def serialize(model: ir.Model, *, apart: bool = False) -> bytes:
+    """The bytes of a model with all weights inside, or, `apart`, but for those in files; the same
+    model gives the same bytes.
 
     Raises:
         ModelError: larger than the 2 GB that one protobuf message can hold.
     """
     try:
-        data: bytes = _proto(model).SerializeToString(deterministic=True)
+        data: bytes = _proto(model, apart=apart).SerializeToString(deterministic=True)
     except ValueError as error:  # protobuf's word for more than 2 GB
         raise ModelError("the model cannot be written as one file", str(error)[:300]) from error
     if len(data) > _TWO_GB:
         raise ModelError(f"the model takes {len(data)} bytes", "one ONNX file holds at most 2 GB")
     return data
-
-
-def save_apart(model: ir.Model, path: Path) -> None:
-    """Write a model for the runtime alone, with large weights in a file beside it."""
-    ir.save(model, path, external_data="weights", size_threshold_bytes=1 << 16)
 
 
 def parse(data: bytes) -> ir.Model:
@@ -254,10 +254,10 @@ def _spec(value: ir.Value, types: Types) -> TensorSpec:
     return TensorSpec(name, dtype, None if value.shape is None else tuple(dims))
 
 
-def _proto(model: ir.Model) -> onnx.ModelProto:
-    """The model as protobuf, all weights inside."""
+def _proto(model: ir.Model, *, apart: bool = False) -> onnx.ModelProto:
+    """The model as protobuf, all weights inside, or but for those in files."""
     try:
-        if any(external(model)):
+        if not apart and any(external(model)):
             model = model.clone()
             ir.external_data.load_to_model(model)
         proto = ir.to_proto(model)

@@ -1,7 +1,7 @@
 """Whether a model is quantized already, and in which of three forms.
 
 QDQ        integers between QuantizeLinear and DequantizeLinear, or weights alone behind
-           DequantizeLinear or Cast -> Mul
+           DequantizeLinear, Cast -> Mul, or Cast -> Gather in a codebook
 QOperator  operators that take and give integers, or weights packed as integers
 dynamic    activations measured on every run
 
@@ -66,6 +66,8 @@ def kind_of(model: ir.Model) -> Kind | None:
             return Kind(name, shown)
     if any(_unpacks(node) for node in nodes):
         return Kind("QDQ", ("integer weights behind Cast -> Mul",))
+    if any(_looks_up(node) for node in nodes):
+        return Kind("QDQ", ("integer weights behind Cast -> Gather in a codebook",))
     return None
 
 
@@ -77,19 +79,44 @@ def _nodes(model: ir.Model) -> Iterator[ir.Node]:
 
 def _unpacks(node: ir.Node) -> bool:
     """Whether the node is Cast in  codes -> (moved) -> Cast -> (Sub ->) Mul."""
-    if node.op_type != "Cast" or node.domain != "":
-        return False
-    codes = node.inputs[0]
-    while codes is not None and (producer := codes.producer()) is not None:
-        if producer.op_type not in ("Gather", "Reshape", "Transpose"):
-            break
-        codes = producer.inputs[0]
-    tensor = _tensor(codes)
-    if tensor is None or tensor.dtype not in CODES or len(tensor.shape) < 2:
+    if not _casts_codes(node):
         return False
     readers = [use.node for use in node.outputs[0].uses()]
     readers += [use.node for r in readers if r.op_type == "Sub" for use in r.outputs[0].uses()]
     return any(reader.op_type == "Mul" for reader in readers)
+
+
+def _looks_up(node: ir.Node) -> bool:
+    """Whether the node is Cast in  codes -> (moved) -> Cast -> (Add ->) places in a book."""
+    if not _casts_codes(node):
+        return False
+    uses = list(node.outputs[0].uses())
+    uses += [more for u in uses if u.node.op_type == "Add" for more in u.node.outputs[0].uses()]
+    return any(
+        use.node.op_type == "Gather" and use.idx == 1 and _is_book(use.node.inputs[0])
+        for use in uses
+    )
+
+
+def _is_book(value: ir.Value | None) -> bool:
+    producer = None if value is None else value.producer()
+    if producer is not None and producer.op_type == "Cast":
+        value = producer.inputs[0]
+    tensor = _tensor(value)
+    return tensor is not None and len(tensor.shape) == 1 and tensor.dtype.is_floating_point()
+
+
+def _casts_codes(node: ir.Node) -> bool:
+    """Whether the node is Cast in  codes -> (moved) -> Cast."""
+    if node.op_type != "Cast" or node.domain != "":
+        return False
+    codes = node.inputs[0]
+    while codes is not None and (producer := codes.producer()) is not None:
+        if producer.op_type not in ("Cast", "Gather", "Reshape", "Transpose"):
+            break
+        codes = producer.inputs[0]
+    tensor = _tensor(codes)
+    return tensor is not None and tensor.dtype in CODES and len(tensor.shape) >= 2
 
 
 def _tensor(value: ir.Value | None) -> ir.TensorProtocol | None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Iterable
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from qtool.algorithms import check_algorithms, of_stage
+from qtool.algorithms import check_algorithms, find, listed, of_stage
 from qtool.data.declaration import Declaration
 from qtool.errors import UsageError, did_you_mean
 from qtool.numeric.ranges import METHODS
@@ -47,11 +48,12 @@ class Recipe(BaseModel):
     mode: Literal["static", "dynamic"] = "static"
     placement: Literal["paying", "all"] = "paying"
     keep_io_types: bool = True
+    contrib: bool = False
     method: str = "mse"
     range: Range | None = None
     activation_range: Range | None = None
     scale: Literal["free", "pow2"] = "free"
-    algorithms: tuple[str, ...] = ("equalize", "masks", "bias")
+    algorithms: tuple[str, ...] = ("equalize", "masks", "gptq<8", "bias")
     rules: tuple[Rule, ...] = ()
     samples: int = Field(default=256, ge=1)
     seed: int = 0
@@ -72,7 +74,11 @@ class Recipe(BaseModel):
         scheme, powers = parse_scheme(text), self.scale == "pow2"
         if isinstance(scheme, Half):
             return scheme
-        weight = replace(scheme.weight, range=self.range, power_of_two=powers)
+        fits = find(self.algorithms, "hqq")
+        fitted = fits is not None and fits.takes(scheme.weight.type.bits)
+        weight = replace(
+            scheme.weight, range=self.range, power_of_two=powers, method="hqq" if fitted else "mse"
+        )
         if scheme.activation is None:
             return replace(scheme, weight=weight)
         activation = replace(
@@ -100,6 +106,13 @@ class Recipe(BaseModel):
         """The same recipe without what has its turn after ranges are measured."""
         return self.model_copy(update={"algorithms": of_stage(self.algorithms, "transform")})
 
+    def concerned(self, entries: Iterable[str]) -> tuple[str, ...]:
+        """Those of the entries that are for weights of some scheme of the recipe."""
+        schemes = [parse_scheme(text) for text in self.schemes()]
+        bits = {scheme.weight.type.bits for scheme in schemes if isinstance(scheme, Scheme)}
+        found = ((entry, listed(entry)) for entry in entries)
+        return tuple(e for e, each in found if each.below is None or any(map(each.takes, bits)))
+
     def scheme_in_full(self) -> str:
         """The scheme with every default written out, `w8sca8u`."""
         return self.scheme if self.scheme == "float" else str(self._wish(self.scheme))
@@ -119,7 +132,8 @@ class Recipe(BaseModel):
             return str(scheme)
         kind = "w" if scheme.activation is None else "int" if self.mode == "static" else "dynamic"
         codes = scheme.weight.type
-        return f"{kind}l{codes.levels}" if codes.levels else f"{kind}{codes.bits}"
+        number = f"l{codes.levels}" if codes.levels else str(codes.bits)
+        return f"{kind}{number}{scheme.weight.letter}"
 
     def checked(self) -> Recipe:
         """The recipe itself, once all that it names is known to exist."""

@@ -25,6 +25,7 @@ ort.disable_telemetry_events()
 
 VERSION: str = ort.__version__
 
+_FOLDER = "session.model_external_initializers_file_folder_path"
 # the runtime's type strings -> numpy dtype names; what numpy lacks keeps the runtime's name
 _DTYPES = {
     "tensor(float)": "float32",
@@ -88,13 +89,15 @@ class Session:
     """A model, loaded and ready to run.
 
     Args:
-        model: a path, or the bytes of a model without external data.
+        model: a path, or the bytes of a model.
         threads: threads inside an operator; 0 for all cores.
         optimized: where to save the graph as the runtime will run it, kernels fused.
         optimize: False leaves the graph as it is written.
         eager: run each node as soon as it can: what only looks at a large tensor does not keep it.
         layouts: False keeps every tensor in the layout of the file; conversions would delay who
             reads it, and keep it.
+        lean: weights are used as they lie; to pack them first pays for many runs only.
+        folder: where the external data of a model in bytes lie.
         profile: how the file begins in which `end_profile` leaves what each kernel took.
 
     Raises:
@@ -112,16 +115,21 @@ class Session:
         eager: bool = False,
         layouts: bool = True,
         profile: Path | None = None,
+        lean: bool = False,
+        folder: Path | None = None,
     ) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4  # fatal: the same text arrives as an exception
         for library in _libraries:
             options.register_custom_ops_library(str(library))
-        if not layouts:
-            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-        if not optimize:
-            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        levels = ort.GraphOptimizationLevel
+        if not (layouts and optimize):
+            level = levels.ORT_ENABLE_EXTENDED if optimize else levels.ORT_DISABLE_ALL
+            options.graph_optimization_level = level
+        options.add_session_config_entry("session.disable_prepacking", str(int(lean)))
+        if folder is not None:
+            options.add_session_config_entry(_FOLDER, str(folder))
         if eager:
             options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
         for written in (optimized, profile):
@@ -154,7 +162,7 @@ class Session:
             tuple(_spec(i) for i in self._session.get_inputs()),
             tuple(_spec(o) for o in self._session.get_outputs()),
         )
-        if isinstance(source, bytes):  # would be held as long as the session
+        if isinstance(source, bytes) and folder is None:  # would be held as long as the session
             self._reopen = None
 
     def close(self) -> None:

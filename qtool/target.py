@@ -13,7 +13,10 @@ from qtool.numeric.types import IntType
 Kernel = Literal["closed", "open", "moves", "reads"]
 Storing = Literal["dq", "fused", "gathered", "cast-mul"]
 Clipping = Literal["codes", "reals"]
-Encoding = Literal["dq", "gathered", "cast-mul", "cast-dq", "integer"]
+Scales = Literal["float16", "float32"]
+Encoding = Literal["dq", "gathered", "cast-mul", "codebook", "cast-dq", "integer", "packed-rows"]
+UNPACKED = ("cast-mul", "codebook")  # floats once the runtime has loaded them
+LOOKED_UP = ("gathered", "packed-rows")  # rows of a table, restored once they were found
 # "static"   multiplied in integers, with ranges measured beforehand
 # "dynamic"  the same, the activation measured on every run
 # "stored"   integers in the file, float arithmetic
@@ -50,9 +53,12 @@ class Target:
     integer: dict[str, Kernel]
     narrow: Encoding
     clips: Clipping
+    scales: Scales
+    negative_scales: bool
     weights: dict[str, Storing]
     fuses: Fusing
     gathers: int
+    ties: frozenset[int]
     pays: Paying
     dynamic: frozenset[str]
     slow_dynamic: dict[str, str]
@@ -95,6 +101,8 @@ def load_target(name: str) -> Target:
         integer=table["integer"],
         narrow=table["narrow"],
         clips=table["clips"],
+        scales=table["scales"],
+        negative_scales=table["negative_scales"],
         weights=table["weights"],
         fuses=Fusing(
             frozenset(fuses["bits"]),
@@ -104,6 +112,7 @@ def load_target(name: str) -> Target:
             fuses["unless_read_by"],
         ),
         gathers=table["gathers"]["values"],
+        ties=frozenset(table["ties"]["bits"]),
         pays=Paying(**table["pays"]),
         dynamic=frozenset(table["dynamic"]["operators"]),
         slow_dynamic=table["dynamic"]["slow"],

@@ -12,8 +12,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qtool import model as models
-from qtool.algorithms import of_stage
-from qtool.apart import open_model
+from qtool.algorithms import listed, of_stage
+from qtool.apart import open_file, open_model
 from qtool.calibrate.file import Calibration
 from qtool.calibrate.fitting import require_fit
 from qtool.calibrate.resume import Checkpoint
@@ -41,7 +41,7 @@ from qtool.quantized import kind_of
 from qtool.recipe import Recipe
 from qtool.refine import SMOOTHERS, Done, refine
 from qtool.refine.samples import Samples
-from qtool.refine.state import State
+from qtool.refine.state import MEMORY, State
 from qtool.runtime import Session, probe
 from qtool.signature import Signature
 from qtool.target import Target
@@ -99,7 +99,7 @@ def open_job(
     """
     recipe.checked()
     loaded = models.load(path)
-    original = Session(path, threads=threads)
+    original = open_file(path, threads=threads)
     original.close()  # it loads: that is known now, and its weights are not needed yet
     schemes = [parse_scheme(s) for s in recipe.schemes()]
     names = Names(loaded)
@@ -139,7 +139,7 @@ def check_preparation(job: Job, feeds: Mapping[str, NDArray[Any]] | None) -> tup
         real = open_model(job.dequantized, threads=job.threads).run(asked)
         notes = rounded(before, real, certain=feeds is not None)
         before = real
-    after = open_model(job.model, threads=job.threads)
+    after = open_model(job.model, threads=job.threads, lean=True)
     same_function(before, after.run(asked), "preparing the model", tolerance(job.model))
     return tuple(notes)
 
@@ -192,8 +192,8 @@ def smoothed(job: Job, samples: Samples) -> Job:
         ModelError: the model does not run on the samples.
     """
     model = job.model
-    for name in of_stage(job.recipe.algorithms, "transform"):
-        if name in SMOOTHERS:
+    for entry in of_stage(job.recipe.algorithms, "transform"):
+        if (name := listed(entry).name) in SMOOTHERS:
             model = SMOOTHERS[name](model, samples, job.recipe, job.target, _ONE)
     if model is job.model:
         return job
@@ -205,9 +205,11 @@ def build(
     calibration: Calibration | None,
     samples: Samples | None = None,
     step: Callable[[str], None] = lambda algorithm: None,
+    memory: int = MEMORY,
 ) -> Quantized:
     """Decide, refine on samples where there are some, and carry out; without a calibration only
-    for sites that need none. `step` is told which algorithm has its turn.
+    for sites that need none. `step` is told which algorithm has its turn, and `memory` is what
+    those that choose codes may take, in bytes.
 
     Raises:
         DataError: the calibration was made for another model or recipe, or is a part of one.
@@ -215,7 +217,7 @@ def build(
     deciding, plan = _decided(job, _histograms(job, calibration))
     if samples is None:
         return Quantized(models.serialize(rewritten(job.model, plan)), plan)
-    start = State(job.model, plan, samples, _ONE, deciding)
+    start = State(job.model, plan, samples, _ONE, deciding, memory=memory)
     state, done = refine(start, job.recipe.algorithms, step)
     return Quantized(models.serialize(state.quantized()), state.plan, done)
 
@@ -246,8 +248,10 @@ def dry_run(job: Job) -> Quantized:
 def _decided(job: Job, ranges: Mapping[str, Histogram]) -> tuple[Callable[..., Plan], Plan]:
     """How to decide for these ranges, and the first decision."""
     sites = fitting(job.sites, ranges, job.model, job.recipe, job.target)
-    keep = job.recipe.keep_io_types
-    again = partial(decide, sites=sites, ranges=ranges, target=job.target, keep_io_types=keep)
+    kept, contrib = job.recipe.keep_io_types, job.recipe.contrib
+    again = partial(
+        decide, sites=sites, ranges=ranges, target=job.target, keep_io_types=kept, contrib=contrib
+    )
     return again, again(job.model)
 
 

@@ -35,7 +35,7 @@ def test_no_room_for_the_file_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(apart, "SMALL", 0)
-    monkeypatch.setattr("qtool.model.save_apart", full)
+    monkeypatch.setattr("qtool.apart.save_apart", full)
     with pytest.raises(MachineError, match="cannot write the model to") as error:
         apart.open_model(build(GRAPH, w=weight(256, 256)))
     assert "set TMPDIR" in error.value.fix

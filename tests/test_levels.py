@@ -30,6 +30,7 @@ LEVELS = {
     "qtool.effort": 1,
     "qtool.external": 1,
     "qtool.impostor": 1,
+    "qtool.inline": 1,
     "qtool.maps": 1,
     "qtool.model": 1,
     "qtool.quantized": 1,

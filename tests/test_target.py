@@ -70,7 +70,7 @@ def test_open_kernels_end_in_float(operator: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("operator", ["Conv", "Gemm", "MatMul"])
-@pytest.mark.parametrize("scheme", ["w4a8", "w2a8", "w3a8"])
+@pytest.mark.parametrize("scheme", ["w4a8", "w2a8", "w3a8", "w6a8"])
 def test_narrow_weights_reach_the_integer_kernels_too(
     operator: str, scheme: str, tmp_path: Path
 ) -> None:

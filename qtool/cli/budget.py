@@ -143,10 +143,15 @@ class Asked:
         bits = self.target_bits
         if bits is not None and not 2 <= bits <= 32:
             raise UsageError(f"--target-bits {bits:g}", "2 to 32 bits can be had")
-        return Bounds(self.max_drop, self.metric or "", _bytes(self.max_size), bits)
+        return Bounds(self.max_drop, self.metric or "", bytes_of(self.max_size, "--max-size"), bits)
 
 
-def _bytes(text: str | None) -> int | None:
+def bytes_of(text: str | None, option: str) -> int | None:
+    """`3MB`, `512MiB` or a number of bytes.
+
+    Raises:
+        UsageError: it is none of them, or so few bytes that a unit was forgotten.
+    """
     from qtool.errors import UsageError
 
     if text is None:
@@ -158,13 +163,13 @@ def _bytes(text: str | None) -> int | None:
         number = math.nan
     if found is None or not 0 < number < math.inf:
         raise UsageError(
-            f"--max-size {text!r} is no size", "it is bytes, or a number with kB, MB or GB",
-            "try  --max-size 3MB",
+            f"{option} {text!r} is no size", "it is bytes, or a number with kB, MB or GB",
+            f"try  {option} 3MB",
         )  # fmt: skip
     if not found[2] and number < _FEWEST:
         raise UsageError(
-            f"--max-size {text} is less than any model has", "it is counted in bytes",
-            f"try  --max-size {number:g}kB",
+            f"{option} {text} is less than any model has", "it is counted in bytes",
+            f"try  {option} {number:g}kB",
         )  # fmt: skip
     return int(number * (1024 if found[3] else 1000) ** " kmg".index(found[2] or " "))
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from qtool.errors import UsageError
-from qtool.numeric.scheme import lettered, unlettered
+from qtool.numeric.letters import lettered, mapped, mapping_of, unlettered
 
 
 class Scale(StrEnum):
@@ -18,12 +18,29 @@ class Scale(StrEnum):
     POW2 = "pow2"
 
 
+class Mapping(StrEnum):
+    """How the levels of weights lie."""
+
+    LINEAR = "linear"
+    KMEANS = "kmeans"
+    LOG2 = "log2"
+    QUANTILE = "quantile"
+
+
 Symmetric = Annotated[
     bool | None,
     typer.Option(
         "--symmetric/--asymmetric",
         help="Scales around 0 or not (weights are, activations are not), where the scheme has no "
         "s or u.",
+    ),
+]
+Mappings = Annotated[
+    Mapping | None,
+    typer.Option(
+        "--mapping",
+        help="Levels of weights: evenly spaced (linear), or in a codebook that is small on disk "
+        "and float in memory, with activations in float.",
     ),
 ]
 WeightRange = Annotated[
@@ -43,12 +60,18 @@ Scales = Annotated[
 
 
 def scheme_of(
-    recipes: str, bits: int | None, levels: int | None, scheme: str | None, symmetric: bool | None
+    recipes: str,
+    bits: int | None,
+    levels: int | None,
+    scheme: str | None,
+    symmetric: bool | None,
+    mapping: Mapping | None = None,
 ) -> str | None:
     """The scheme that options ask for, over a recipe's; None where they ask for none.
 
     Raises:
-        UsageError: more than one option gives it, or --symmetric and its letters contradict.
+        UsageError: more than one option gives it, or --symmetric or --mapping and its letters
+            contradict.
     """
     given = {"--bits": bits, "--levels": levels, "--scheme": scheme}
     names = [name for name, value in given.items() if value is not None]
@@ -58,6 +81,16 @@ def scheme_of(
         scheme = f"w{bits}a{max(bits, 8)}"
     if levels is not None:
         scheme = f"wl{levels}al{max(levels, 256)}"
+    if mapping is not None:
+        if symmetric is not None and mapping is not Mapping.LINEAR:
+            raise UsageError(
+                f"--{'symmetric' if symmetric else 'asymmetric'} is said of evenly spaced levels",
+                f"those of {mapping.value} lie where the weights are",
+                "leave out the one or the other",
+            )
+        if given["--scheme"] is not None:
+            _agree(str(scheme), mapping)
+        scheme = mapped(recipes if scheme is None else scheme, mapping.value)
     if symmetric is None:
         return scheme
     if scheme is None:
@@ -71,6 +104,30 @@ def scheme_of(
             f"use  --scheme {unlettered(scheme)},  or leave out  --{wanted}",
         )
     return asked
+
+
+def meant_by(item: str, symmetric: bool | None, mapping: Mapping | None) -> tuple[str, str]:
+    """`PATTERN=SCHEME` of --tensor -> both, the scheme with what other options say of all.
+
+    Raises:
+        UsageError: it is not of that form.
+    """
+    pattern, equals, text = item.rpartition("=")
+    if not equals:
+        raise UsageError(f"--tensor {item!r}", "the form is PATTERN=SCHEME")
+    text = text if mapping is None or mapping_of(text) else mapped(text, mapping.value)
+    return pattern, text if symmetric is None else lettered(text, symmetric)
+
+
+def _agree(scheme: str, mapping: Mapping) -> None:
+    said = mapping_of(scheme)
+    if said not in (None, mapping.value):
+        raise UsageError(
+            f"--mapping {mapping.value} and --scheme {scheme} contradict each other",
+            "integer activations and the letters s and u want evenly spaced weights; k is kmeans, "
+            "p log2 (powers of two), q quantile",
+            f"use  --scheme {mapped(scheme, mapping.value)},  or leave out  --mapping",
+        )
 
 
 def range_of(option: str, text: str | None) -> tuple[float, float] | None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qtool.cli.codes import ActivationRange as ActivationRange
+from qtool.cli.codes import Mapping as Mapping
+from qtool.cli.codes import Mappings as Mappings
 from qtool.cli.codes import Scale as Scale
 from qtool.cli.codes import Scales as Scales
 from qtool.cli.codes import Symmetric as Symmetric
@@ -113,6 +115,13 @@ Where = Annotated[
         help="Integers where they pay (default), or wherever the target has a kernel (all).",
     ),
 ]
+Contrib = Annotated[
+    bool | None,
+    typer.Option(
+        "--contrib/--no-contrib",
+        help="Take the runtime's own operators too, where the standard has none: 4-bit tables.",
+    ),
+]
 Requantize = Annotated[
     bool,
     typer.Option("--allow-requantize", help="Take a quantized model: dequantize it first."),
@@ -135,6 +144,7 @@ def recipe_from(
     levels: int | None = None,
     scheme: str | None = None,
     symmetric: bool | None = None,
+    mapping: Mapping | None = None,
     weight_range: str | None = None,
     activation_range: str | None = None,
     scale: Scale | None = None,
@@ -142,6 +152,7 @@ def recipe_from(
     mode: Mode | None = None,
     placement: Placement | None = None,
     keep_io_types: bool | None = None,
+    contrib: bool | None = None,
     method: str | None = None,
     samples: int | None = None,
     seed: int | None = None,
@@ -155,17 +166,17 @@ def recipe_from(
     wl<N>a8, from 257 on wl<N>al<N>. Activations stay float where the mode is `weights`, or not
     given and there is no data.
     """
-    from qtool.cli.codes import range_of, scheme_of
+    from qtool.cli.codes import meant_by, range_of, scheme_of
     from qtool.errors import UsageError
-    from qtool.numeric.scheme import lettered
     from qtool.recipe import Recipe, Rule, load_recipe
     from qtool.recipe import preset as named
 
     base = named(preset) if preset is not None else None
     recipe = load_recipe(file, base) if file else Recipe.model_validate(base or {})
     changes: dict[str, object] = {
-        "scheme": scheme_of(recipe.scheme, bits, levels, scheme, symmetric),
+        "scheme": scheme_of(recipe.scheme, bits, levels, scheme, symmetric, mapping),
         "method": method, "samples": samples, "seed": seed, "keep_io_types": keep_io_types,
+        "contrib": contrib,
         "range": range_of("--range", weight_range),
         "activation_range": range_of("--activation-range", activation_range),
         "scale": scale.value if scale else None,
@@ -177,12 +188,8 @@ def recipe_from(
     if include:
         rules += [Rule(match="*", scheme="float")]
         rules += [Rule(match=pattern, scheme=recipe.scheme) for pattern in include]
-    for item in tensor or ():
-        pattern, equals, text = item.rpartition("=")
-        if not equals:
-            raise UsageError(f"--tensor {item!r}", "the form is PATTERN=SCHEME")
-        text = text if symmetric is None else lettered(text, symmetric)
-        rules.append(Rule(match=pattern, scheme=text))
+    wishes = (meant_by(item, symmetric, mapping) for item in tensor or ())
+    rules += [Rule(match=pattern, scheme=text) for pattern, text in wishes]
     rules += [Rule(match=pattern, scheme="float") for pattern in exclude or ()]
     recipe = recipe.model_copy(update={"rules": tuple(rules)}).checked()
     if mode is Mode.STATIC and not with_data:
@@ -211,8 +218,10 @@ def without_samples(recipe: Recipe, *, asked: bool, calibrated: bool) -> Recipe:
     from qtool.errors import UsageError
 
     names = needing_samples(recipe.algorithms)
+    kept = tuple(name for name in recipe.algorithms if name not in names)
+    names = recipe.concerned(names)
     if not names:
-        return recipe
+        return recipe.model_copy(update={"algorithms": kept})
     needs = "needs" if len(names) == 1 else "need"
     if asked and calibrated:
         raise UsageError(
@@ -222,7 +231,6 @@ def without_samples(recipe: Recipe, *, asked: bool, calibrated: bool) -> Recipe:
         )
     if asked or calibrated:
         err.print(f"note: left out {', '.join(names)}, which {needs} samples: --data DIR")
-    kept = tuple(name for name in recipe.algorithms if name not in names)
     return recipe.model_copy(update={"algorithms": kept})
 
 

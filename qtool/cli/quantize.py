@@ -35,6 +35,7 @@ def quantize(
     levels: o.Levels = None,
     scheme: o.SchemeText = None,
     symmetric: o.Symmetric = None,
+    mapping: o.Mappings = None,
     weight_range: o.WeightRange = None,
     activation_range: o.ActivationRange = None,
     scale: o.Scales = None,
@@ -76,9 +77,16 @@ def quantize(
     max_size: b.MaxSize = None,
     target_bits: b.TargetBits = None,
     threads: o.Threads = 0,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="For what gptq and its like sum up, layers at a time (1GB): 512MB."
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan; write and measure nothing.")
     ] = False,
+    contrib: o.Contrib = None,
     custom_ops: o.CustomOps = None,
     allow_requantize: o.Requantize = False,
     exit_zero: b.ExitZero = False,
@@ -102,6 +110,7 @@ def quantize(
     from qtool.cli.console import configure, doing, out
     from qtool.errors import UsageError
     from qtool.files import atomic_write, check_output
+    from qtool.refine.state import MEMORY
     from qtool.target import load_target
 
     configure(quiet=quiet, more=verbose)
@@ -115,14 +124,15 @@ def quantize(
     measured = data is not None or calibration is not None
     chosen = o.recipe_from(
         recipe, preset=preset, bits=bits, levels=levels, scheme=scheme, symmetric=symmetric,
-        weight_range=weight_range, activation_range=activation_range, scale=scale,
+        mapping=mapping, weight_range=weight_range, activation_range=activation_range, scale=scale,
         with_data=measured, mode=mode,
-        keep_io_types=keep_io_types, method=method, samples=samples, seed=seed,
+        keep_io_types=keep_io_types, contrib=contrib, method=method, samples=samples, seed=seed,
         placement=placement, include=include, exclude=exclude, tensor=tensor,
     )  # fmt: skip
     if data is None:
         asked = preset is not None or recipe is not None
         chosen = o.without_samples(chosen, asked=asked, calibrated=calibration is not None)
+    memory = b.bytes_of(max_memory, "--max-memory") or MEMORY
     bounded = b.Asked(max_drop, metric, judged, labels, tuple(scorer or ()), max_size, target_bits)
     output = output or model.parent / f"{model.stem}.{chosen.suffix()}.onnx"
     if bounded.searches:
@@ -130,7 +140,7 @@ def quantize(
         check_output(output, force=force, inputs=[model])
         with making(
             model, bounded, chosen, data, on_bad_file, load_target(target),
-            batch_size=batch_size, threads=threads, requantize=allow_requantize,
+            batch_size=batch_size, threads=threads, requantize=allow_requantize, memory=memory,
         ) as (maker, split):  # fmt: skip
             quantize_within(
                 maker, bounded, split.noted(chosen), split, output,
@@ -164,7 +174,7 @@ def quantize(
         job = workflow.smoothed(job, samples_to_run)
     found, feeds = _measured(job, used, calibration, batch_size)
     with doing() as doing_now:
-        quantized = workflow.build(job, found, samples_to_run, doing_now)
+        quantized = workflow.build(job, found, samples_to_run, doing_now, memory)
     show.summary(quantized.plan, job, verbose=verbose)
     show.refined(quantized.refined)
     written = workflow.write(

@@ -32,6 +32,7 @@ def sensitivity(
     levels: o.Levels = None,
     scheme: o.SchemeText = None,
     symmetric: o.Symmetric = None,
+    mapping: o.Mappings = None,
     weight_range: o.WeightRange = None,
     activation_range: o.ActivationRange = None,
     scale: o.Scales = None,
@@ -83,7 +84,7 @@ def sensitivity(
     begin = time.perf_counter()
     chosen = o.recipe_from(
         recipe, preset=preset, bits=bits, levels=levels, scheme=scheme, symmetric=symmetric,
-        weight_range=weight_range, activation_range=activation_range, scale=scale,
+        mapping=mapping, weight_range=weight_range, activation_range=activation_range, scale=scale,
         method=method, samples=samples, seed=seed, placement=placement,
         include=include, exclude=exclude, tensor=tensor,
     )  # fmt: skip
@@ -105,6 +106,7 @@ def sensitivity(
         around = {True: "--symmetric", False: "--asymmetric", None: ""}[symmetric]
         words = _words(
             preset=preset, recipe=recipe, bits=bits, levels=levels, scheme=scheme,
+            mapping=mapping,
             range=weight_range, activation_range=activation_range, scale=scale, method=method,
             samples=samples, seed=seed, batch_size=batch_size if batch_size > 1 else None,
             target=target if target != "cpu" else None, placement=placement,

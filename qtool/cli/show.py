@@ -20,6 +20,7 @@ from qtool.data.advice import advice as about_data
 from qtool.data.fed import Fed
 from qtool.inspect import Running
 from qtool.numeric.scheme import HALVES
+from qtool.plan.bits import bits_per_weight
 from qtool.plan.effects import effects
 from qtool.plan.plan import Plan
 from qtool.refine import Done
@@ -89,8 +90,16 @@ def summary(plan: Plan, job: Job, *, verbose: bool = False) -> None:
         between = Counter(n.op_type for n in others if n.name not in plan.skipped)
         if between:
             _say(f"  {between.total():4} between them in integers too: {_counts(between)}")
+    few = any(weight.params.type.container < 8 for weight in plan.weights.values())
+    if few and (bits := bits_per_weight(job.model, plan)) is not None:
+        _say(f"  {bits:4.3g} bits a weight, scales counted")
     for encoding, count in Counter(_stored(plan).values()).items():
         _say(f"  {count:4} {_STORED[encoding]}")
+    if plan.tied:
+        _say(f"  {len(plan.tied):4} stored once, with the table that it multiplies with")
+    tables = [w for w in plan.weights.values() if w.encoding == "gathered"]
+    if any(w.params.type.container == 4 and w.params.book is None for w in tables):
+        _say("note: a table of 4 bits takes 8 in memory; with --contrib it takes 4")
     for reason, operators in _by_reason(plan.notes, job):
         _say(f"  {operators.total():4} only the weights, {reason}: {_counts(operators)}")
     if clamped := sum(half.clamped for half in plan.halves.values()):
@@ -110,6 +119,12 @@ def summary(plan: Plan, job: Job, *, verbose: bool = False) -> None:
 def refined(done: Iterable[Done]) -> None:
     """What each algorithm that runs samples was worth, on those that were set apart."""
     for each in done:
+        if each.left:
+            more = ", …" if len(each.left) > _NAMED else ""
+            _say(
+                f"note: {each.algorithm} left out {_many(len(each.left), 'node')} too wide for its "
+                f"--max-memory: {', '.join(each.left[:_NAMED])}{more}"
+            )
         if math.isnan(each.before):
             _say(
                 f"  {each.algorithm}: no output is a real number, so nobody knows what it is worth"
@@ -117,6 +132,9 @@ def refined(done: Iterable[Done]) -> None:
             continue
         left = "" if each.kept else ": not kept"
         _say(f"  {each.algorithm}: outputs {each.before:.1f} -> {each.after:.1f} dB{left}")
+
+
+_NAMED = 4  # of the nodes that were left out
 
 
 def _stored(plan: Plan) -> dict[str, str]:
@@ -135,7 +153,9 @@ _NO_DATA = ", since no --data or --calibration is given"
 # what the user gets of each way to store weights
 _STORED = {
     "cast-mul": "unpacked when loaded: small on disk, speed and memory of float",
+    "codebook": "levels looked up when loaded: small on disk, speed and memory of float",
     "gathered": "looked up as integers: small in memory too",
+    "packed-rows": "looked up packed, by an operator of onnxruntime's own: smallest in memory",
     "cast": "widened when loaded: small on disk, speed and memory of float",
     "dq": "multiplied packed where the runtime fuses DequantizeLinear: small in memory too",
 }
@@ -145,7 +165,9 @@ def plan(quantized: Quantized, job: Job) -> None:
     """The whole plan, for --dry-run."""
     made = table("node", "becomes", "activation", "weight")
     for (node, _), weight in quantized.plan.weights.items():
-        stored = f"{weight.params.granularity}, {weight.encoding}"
+        book = weight.params.book
+        levels = "" if book is None else f" of {book.levels.shape[1]} levels ({book.maker})"
+        stored = f"{weight.params.granularity}, {weight.encoding}{levels}"
         reads = _input_type(quantized.plan, job, node)
         row(made, node, quantized.plan.schemes[node], reads, stored)
     for node, half in quantized.plan.halves.items():

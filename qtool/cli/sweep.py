@@ -36,6 +36,10 @@ def sweep(
             "symmetry", "WORDS", "symmetric, asymmetric, mixed: weights alone are (the default)."
         ),
     ] = None,
+    mapping: Annotated[
+        str | None,
+        _axis("mapping", "NAMES", "linear, or a codebook: kmeans, log2, quantile (weights only)."),
+    ] = None,
     granularity: Annotated[
         str | None, _axis("granularity", "WORDS", "A scale per tensor, channel, or block: 32.")
     ] = None,
@@ -142,9 +146,9 @@ def sweep(
     o.use_custom_ops(custom_ops)
     axes = read_axes(
         {"preset": preset, "scheme": scheme, "bits": bits, "levels": levels,
-         "activation-bits": activation_bits, "symmetry": symmetry, "granularity": granularity,
-         "mode": mode, "method": method, "range": range_, "activation-range": activation_range,
-         "scale": scale, "mixed": mixed}
+         "mapping": mapping, "activation-bits": activation_bits, "symmetry": symmetry,
+         "granularity": granularity, "mode": mode, "method": method, "range": range_,
+         "activation-range": activation_range, "scale": scale, "mixed": mixed}
     )  # fmt: skip
     base, rules, following = sweeping.choices(
         recipe, samples=samples, seed=seed, placement=placement, include=include, exclude=exclude,

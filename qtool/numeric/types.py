@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+# how the numbers that codes stand for lie: evenly spaced, or in a codebook made so
+Mapping: TypeAlias = Literal["linear", "kmeans", "log2", "quantile"]
 
 CONTAINERS = (2, 4, 8, 16, 32)  # widths, in bits, that ONNX can store
 

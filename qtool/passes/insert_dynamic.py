@@ -46,7 +46,7 @@ class InsertDynamic(ir.passes.InPlacePass):
 
         xq, x_scale, x_zero = self._measure(x)
         params = plan.params
-        codes = write.constant(f"{name}_q", plan.codes(array(weight)), params.type)
+        codes = write.constant(f"{name}_q", plan.stored(array(weight)), params.type)
         byte = replace(params, type=IntType(8, params.type.signed))
         if params.type.container < 8:  # the product takes bytes; the runtime widens at load
             made.append(write.cast(codes, onnx_type(byte.type), f"{name}_cast"))

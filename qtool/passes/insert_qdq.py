@@ -4,7 +4,7 @@ activation  x -> QuantizeLinear -> DequantizeLinear -> the readers that the plan
             (a Clip in front of the one, or between them, where the codes are fewer than those
             of the ONNX type)
 weight      W -> integers -> DequantizeLinear -> its node
-            (or Cast -> DequantizeLinear, or Cast -> Mul)
+            (or Cast -> DequantizeLinear, or Cast -> Mul, or Cast -> Gather in a book -> Mul)
 bias        b -> int32    -> DequantizeLinear -> its node
 
 What is multiplied in integers with activations measured on the run is in `insert_dynamic`, a table
@@ -27,9 +27,11 @@ from qtool.numeric.scheme import Half, Wish
 from qtool.numeric.types import IntType
 from qtool.ops import OPS
 from qtool.passes.edit import add_initializer, array, drop_unused, insert_behind, require_own_names
+from qtool.passes.look_up import restored
 from qtool.passes.writer import Writer, onnx_type
 from qtool.plan.guards import Guard
 from qtool.plan.plan import Plan, TensorPlan, WeightPlan
+from qtool.target import LOOKED_UP, UNPACKED
 
 _Place = tuple[ir.Graph | ir.Function | None, Guard | None]
 
@@ -60,17 +62,17 @@ class InsertQDQ(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graph = model.graph
         self._graph, self._write = graph, Writer(graph)
-        self._stored: list[ir.Node] = []  # what restores weights that are only stored
+        self._stored: list[list[ir.Node]] = []  # what restores weights that are only stored
         nodes = {node.name or "": node for node in graph.all_nodes()}
         values = {v.name: v for node in graph.all_nodes() for v in node.outputs}
         values |= {v.name: v for each in model.graphs() for v in each.inputs}
         chosen = (self.plan.weights, self.plan.biases, self.plan.operands)
         constants = [item for each in chosen for item in each.items()]
         for (name, position), weight in constants:
-            if weight.encoding not in ("integer", "gathered"):
+            if weight.encoding not in ("integer", *LOOKED_UP):
                 self._constant(nodes[name], position, weight)
-        for node in self._stored:
-            self._bring_home(node)
+        for made in self._stored:
+            self._bring_home(made)
         for name, tensor in (*self.plan.activations.items(), *self.plan.moved.items()):
             self._activation(values[name], tensor)
         return ir.passes.PassResult(model, modified=True)
@@ -138,7 +140,7 @@ class InsertQDQ(ir.passes.InPlacePass):
     def _constant(self, node: ir.Node, position: int, plan: WeightPlan) -> None:
         value = node.inputs[position]
         assert value is not None
-        make = self._cast_mul if plan.encoding == "cast-mul" else self._dequantize
+        make = self._cast_mul if plan.encoding in UNPACKED else self._dequantize
         outputs = make(plan, value)
         assert isinstance(node.graph, ir.Graph)
         node.graph.insert_before(node, outputs)
@@ -149,7 +151,7 @@ class InsertQDQ(ir.passes.InPlacePass):
 
     def _dequantize(self, plan: WeightPlan, value: ir.Value) -> list[ir.Node]:
         """DequantizeLinear, behind a Cast to 8 bits where the kernels take no narrower codes."""
-        codes = plan.codes(array(value))
+        codes = plan.stored(array(value))
         # The runtime packs a weight only where nobody else reads what it is stored as.
         own, write = plan.form == "stored", self._write
         stored = write.constant(f"{plan.tensor}_q", codes, plan.params.type, own=own)
@@ -158,34 +160,41 @@ class InsertQDQ(ir.passes.InPlacePass):
             params = replace(params, type=IntType(8, params.type.signed))
             nodes.append(write.cast(stored, onnx_type(params.type), f"{plan.tensor}_cast"))
             stored = nodes[0].outputs[0]
-        given = write.params(plan.tensor, params, keep_zero=plan.zero_point, own=own)
-        inputs = [stored, *given]
-        made = self._write.node(
-            "DequantizeLinear", inputs, f"{plan.tensor}_dq", _attributes(params)
+        scale, *zero = write.params(
+            plan.tensor, params, keep_zero=plan.zero_point, own=own, half=plan.half
         )
+        if plan.half:
+            nodes.append(write.widened(scale))
+            scale = nodes[-1].outputs[0]
+        inputs = [stored, scale, *zero]
+        made = [
+            *nodes,
+            write.node("DequantizeLinear", inputs, f"{plan.tensor}_dq", _attributes(params)),
+        ]
         if plan.form == "stored":
             self._stored.append(made)
-        return [*nodes, made]
+        return made
 
-    def _bring_home(self, node: ir.Node) -> None:
+    def _bring_home(self, made: list[ir.Node]) -> None:
         """Let a body hold what it restores: the runtime packs it there, and looks nowhere else.
 
         Codes that other graphs read too stay, and are restored in the main graph.
         """
-        body, codes = node.graph, node.inputs[0]
+        body, codes = made[-1].graph, made[-1].inputs[0]
         assert isinstance(body, ir.Graph) and codes is not None
         if body is self._graph:
             return
         if len({use.node.graph for use in codes.uses()}) > 1:
-            body.remove(node)
-            self._graph.insert_before(self._graph.node(0), node)
+            body.remove(made)
+            self._graph.insert_before(self._graph.node(0), made)
             return
-        for position, value in enumerate(node.inputs):
-            if value is not None and value.const_value is not None:
-                name = self._write.name(value.name or "")
-                copied = add_initializer(body, name, value.const_value)
-                node.replace_input_with(position, copied)
-                drop_unused(self._graph, value)
+        for node in made:
+            for position, value in enumerate(node.inputs):
+                if value is not None and value.const_value is not None:
+                    name = self._write.name(value.name or "")
+                    copied = add_initializer(body, name, value.const_value)
+                    node.replace_input_with(position, copied)
+                    drop_unused(self._graph, value)
 
     def _cast_mul(self, plan: WeightPlan, value: ir.Value) -> list[ir.Node]:
         """(cast(q) - zero_point) * scale, which the runtime folds once, when it loads.
@@ -193,26 +202,42 @@ class InsertQDQ(ir.passes.InPlacePass):
         Of several blocks along an axis, each becomes an axis of its own, and back: the last one is
         filled up, and cut again.
         """
-        name, params, codes = plan.tensor, plan.params, plan.codes(array(value))
+        name, params, codes = plan.tensor, plan.params, plan.stored(array(value))
         scale, zero, shape = params.scale, params.zero_point, codes.shape
         split = _split(codes, params) if isinstance(params.granularity, PerBlock) else None
         if split is not None:
             codes, scale, zero, filled = split
         stored = self._write.constant(f"{name}_q", codes, params.type)
-        nodes = [self._write.cast(stored, ir.DataType.FLOAT, f"{name}_cast")]
+        nodes = restored(self._write, name, stored, params, codes.ndim)
 
         def then(op: str, suffix: str, *constants: NDArray[Any]) -> None:
+            value = nodes[-1].outputs[0]
             inputs = [self._write.constant(f"{name}_{suffix}", each) for each in constants]
-            nodes.append(self._write.node(op, [nodes[-1].outputs[0], *inputs], f"{name}_{suffix}"))
+            nodes.append(self._write.node(op, [value, *inputs], f"{name}_{suffix}"))
 
-        if not params.symmetric:
+        def then_widened(op: str, suffix: str, constant: ir.Value) -> None:
+            value, wide = nodes[-1].outputs[0], self._write.widened(constant)
+            nodes.extend((wide, self._write.node(op, [value, wide.outputs[0]], f"{name}_{suffix}")))
+
+        if not params.symmetric and zero.size >= _ZEROS:
+            then_widened(
+                "Sub", "zero_point", self._write.constant(f"{name}_zero", zero, params.type)
+            )
+        elif not params.symmetric:
             then("Sub", "zero_point", zero.astype(np.float32))
-        then("Mul", "scale", scale)
+        if plan.half:
+            short = self._write.constant(f"{name}_half", scale.astype(np.float16))
+            then_widened("Mul", "scale", short)
+        elif params.book is None or scale.ndim:
+            then("Mul", "scale", scale)
         if split is not None:
             then("Reshape", "joined", np.array(filled))
             if filled != shape:
                 then("Slice", "cut", np.zeros(len(shape), np.int64), np.array(shape))
         return nodes
+
+
+_ZEROS = 128  # that are smaller as integers behind a Cast than as floats
 
 
 def _repeated(params: QParams, axis: int, length: int) -> QParams:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from qtool.plan.plan import Plan
+from qtool.target import UNPACKED
 
 
 class RaiseMatMul(ir.passes.InPlacePass):
@@ -30,4 +31,4 @@ class RaiseMatMul(ir.passes.InPlacePass):
 
     def _is_float(self, node: ir.Node) -> bool:
         weight = self.plan.weights.get((node.name or "", 1))
-        return weight is None or weight.encoding == "cast-mul"
+        return weight is None or weight.encoding in UNPACKED

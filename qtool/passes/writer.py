@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qtool.numeric.affine import QParams
 from qtool.numeric.granularity import PerChannel
+from qtool.numeric.packing import packed
 from qtool.numeric.types import IntType
 from qtool.passes.edit import add_initializer, fresh, names, replace_output
-
-_NUMPY = {
-    "int2": ml_dtypes.int2, "uint2": ml_dtypes.uint2,
-    "int4": ml_dtypes.int4, "uint4": ml_dtypes.uint4,
-}  # fmt: skip
-
 
 _MADE = "qtool.made"
 _LONG, _KEPT = 64, 40  # characters
@@ -52,11 +47,16 @@ class Writer:
         )
 
     def node(
-        self, op: str, inputs: list[ir.Value], name: str, attributes: dict[str, int] | None = None
+        self,
+        op: str,
+        inputs: list[ir.Value],
+        name: str,
+        attributes: Mapping[str, int | Sequence[int]] | None = None,
+        domain: str = "",
     ) -> ir.Node:
         """A node of one output, both of that name; the caller inserts it."""
         name = self.name(name)
-        made = ir.node(op, inputs, attributes=attributes or {}, name=name)
+        made = ir.node(op, inputs, attributes=attributes or {}, domain=domain, name=name)
         made.outputs[0].name = name
         return mark_made(made)
 
@@ -67,25 +67,31 @@ class Writer:
 
         With `own` it is shared only under the same name.
         """
-        content = hashlib.sha256(values.tobytes()).digest()
+        stored = np.asarray(values, order="C") if kind is None else _narrow(values, kind)
+        content = hashlib.sha256(stored.reshape(-1).view(np.uint8).data).digest()
         key = (str(kind or values.dtype), content, str(values.shape), name if own else "")
         if key not in self._made:
-            tensor: Any = values
-            if kind is not None:
-                dtype = _NUMPY.get(kind.onnx_name, kind.onnx_name)
-                tensor = ir.tensor(values.astype(dtype), dtype=onnx_type(kind))
+            tensor: Any = stored
+            if kind is not None and kind.container < 8:
+                tensor = ir.PackedTensor(stored, onnx_type(kind), shape=values.shape)
             self._made[key] = add_initializer(self.graph, self.name(name), tensor)
         return self._made[key]
 
     def params(
-        self, name: str, params: QParams, *, keep_zero: bool = False, own: bool = False
+        self,
+        name: str,
+        params: QParams,
+        *,
+        keep_zero: bool = False,
+        own: bool = False,
+        half: bool = False,
     ) -> list[ir.Value]:
-        """Scale and zero point as QuantizeLinear and its like take them.
+        """Scale, as float16 or float32, and zero point as QuantizeLinear and its like take them.
 
         A constant's zero point of 0 is the default of DequantizeLinear, so it is left out to keep
         the file small, unless the target's fusion looks for it.
         """
-        scale = onnx_shape(params.scale, params).astype(np.float32)
+        scale = onnx_shape(params.scale, params).astype(np.float16 if half else np.float32)
         values = [self.constant(f"{name}_scale", scale, own=own)]
         if keep_zero or params.zero_point.any():
             zero = onnx_shape(params.zero_point, params)
@@ -97,6 +103,23 @@ class Writer:
         made = self.node("Cast", [value], name, {"to": int(to)})
         made.outputs[0].type, made.outputs[0].shape = ir.TensorType(to), value.shape
         return made
+
+    def mover(
+        self,
+        op: str,
+        inputs: list[ir.Value],
+        name: str,
+        attributes: Mapping[str, int | Sequence[int]] | None = None,
+    ) -> ir.Node:
+        """A node that computes in no float, and so is not marked as made: nothing is to be widened
+        in front of it. The caller inserts it."""
+        made = self.node(op, inputs, name, attributes)
+        del made.meta[_MADE]
+        return made
+
+    def widened(self, value: ir.Value) -> ir.Node:
+        """A Cast of 16-bit scales to float32; the caller inserts it."""
+        return self.mover("Cast", [value], f"{value.name}_cast", {"to": int(ir.DataType.FLOAT)})
 
     def take_place(self, node: ir.Node, result: ir.Value) -> None:
         """Let a value stand for the node's output, under the output's name."""
@@ -115,6 +138,13 @@ class Writer:
         name, value.name = value.name, fresh(f"{value.name}_{suffix}", self._taken)
         replace_output(graph or self.graph, value, out)
         out.name = name
+
+
+def _narrow(codes: NDArray[Any], kind: IntType) -> NDArray[Any]:
+    """Codes as they are stored: of that type, or packed in bytes."""
+    if kind.container >= 8:
+        return np.asarray(codes, kind.onnx_name, order="C")
+    return packed(codes.astype(np.int8, copy=False), kind.container)
 
 
 def onnx_type(kind: IntType) -> ir.DataType:

@@ -17,14 +17,16 @@ from qtool.numeric.scheme import Half
 from qtool.numeric.types import INT8, UINT8
 from qtool.ops import OPS, constant
 from qtool.plan.eligible import bias_of
+from qtool.plan.encoding import encoding_of
 from qtool.plan.guards import guards, moved
 from qtool.plan.joins import joined
 from qtool.plan.kernel_steps import steps_of
 from qtool.plan.masks import above, bounds
 from qtool.plan.plan import Plan, Rounded, TensorPlan, WeightPlan
 from qtool.plan.sites import ActivationSite, OperandSite, Sites, WeightSite
-from qtool.plan.weights import in_powers, weight_params
-from qtool.target import Encoding, Fusing, Target
+from qtool.plan.tied import tied, turned
+from qtool.plan.weights import halved, in_half, in_powers, weight_params
+from qtool.target import UNPACKED, Encoding, Target
 
 _INT32_MAX = 2**31 - 1
 
@@ -36,11 +38,13 @@ def decide(
     target: Target,
     *,
     keep_io_types: bool = True,
+    contrib: bool = False,
     rounded: Mapping[tuple[str, int], Rounded] = MappingProxyType({}),
     known: Plan | None = None,
 ) -> Plan:
     """Parameters for every site, in the order of the sites; `rounded` weights have theirs, and
-    activations those of a plan that is `known`, since they depend on ranges alone."""
+    activations those of a plan that is `known`, since they depend on ranges alone. With `contrib`
+    operators of the runtime's own are taken where the standard has none."""
     plan = Plan(
         halves=dict(sites.halves),
         widened=tuple(sites.widened),
@@ -63,14 +67,27 @@ def decide(
         plan.activations[name] = TensorPlan(params, site.readers, "codes" if codes else "reals")
     for name, params in joined(model, sites, plan, clips, steps) if known is None else ():
         plan.activations[name] = replace(plan.activations[name], params=params)
+    ties = tied(model.graph, nodes, sites, target)
+    heads = {(head.node, head.position): table for table, head in ties.items()}
     for place in sites.weights:
-        node = nodes[place.node]
-        encoding = _encoding(node, place, target)
-        chosen = rounded.get((place.node, place.position))
-        weight = chosen.params if chosen else _decide_weight(node, place, encoding, plan)
-        zero_point = node.op_type in target.needs_zero_point
-        plan.weights[place.node, place.position] = WeightPlan(
-            place.tensor, weight, encoding, zero_point, place.form, chosen
+        node, key = nodes[place.node], (place.node, place.position)
+        encoding = encoding_of(node, place, target, contrib=contrib, heads=nodes, ties=ties)
+        chosen = rounded.get(key)
+        if chosen is not None:
+            weight = chosen.params
+        elif key in heads:
+            plan.tied[key] = heads[key]
+            weight = turned(plan.weights[heads[key]].params)
+        else:
+            weight = _decide_weight(node, place, encoding, plan, target)
+        short = place.form == "stored" and target.scales == "float16"
+        weight = in_half(weight) if short and chosen is None else weight
+        zero_point = place.form == "static" and node.op_type in target.needs_zero_point
+        half = short and halved(weight)
+        asked = place.scheme.weight
+        free = asked.range is None and not asked.power_of_two
+        plan.weights[key] = WeightPlan(
+            place.tensor, weight, encoding, zero_point, place.form, chosen, half, free
         )
         scheme = place.scheme if place.form != "stored" else place.scheme.weights_only()
         plan.schemes[place.node] = f"{scheme}{' dynamic' if place.form == 'dynamic' else ''}"
@@ -135,55 +152,18 @@ def _clipped(
     return params if fixed and moved else found
 
 
-def _encoding(node: ir.Node, site: WeightSite, target: Target) -> Encoding:
-    """How the codes become what the node multiplies."""
-    kind, blocks = site.scheme.weight.type, bool(site.scheme.weight.block)
-    if site.form == "dynamic":
-        return "integer"
-    if site.form == "static":
-        # Of two bits onnxruntime 1.31 makes QLinearConv and its like all the same, which take none.
-        narrow = "cast-dq" if kind.container == 2 else target.narrow
-        return narrow if kind.container < 8 and not blocks else "dq"
-    wanted = target.weights[node.op_type]
-    if wanted == "fused":
-        return "dq" if _fuses(node, site, target.fuses) else "cast-mul"
-    if wanted == "gathered":
-        table = constant(node.inputs[site.position])
-        assert table is not None
-        large = table.size >= target.gathers
-        return "gathered" if large and kind.container >= 8 else "cast-mul"
-    return wanted
-
-
-def _fuses(node: ir.Node, site: WeightSite, asks: Fusing) -> bool:
-    """Whether the runtime fuses the DequantizeLinear of a stored weight, and gains by it.
-
-    It does not where others read the weight too.
-    """
-    value, spec = node.inputs[site.position], OPS[node.op_type]
-    tensor = constant(value)
-    assert value is not None and tensor is not None and spec.contracted is not None
-    readers = {use.node.op_type for value in node.outputs for use in value.uses()}
-    return (
-        len(value.uses()) == 1
-        and site.scheme.weight.type.container in asks.bits
-        and len(tensor.shape) == asks.rank
-        and tensor.shape.numpy()[spec.contracted(node)] >= asks.contracted
-        and tensor.size >= asks.values
-        and not readers & set(asks.unless_read_by.get(node.op_type, ()))
-    )
-
-
-def _decide_weight(node: ir.Node, site: WeightSite, encoding: Encoding, plan: Plan) -> QParams:
+def _decide_weight(
+    node: ir.Node, site: WeightSite, encoding: Encoding, plan: Plan, target: Target
+) -> QParams:
     tensor = constant(node.inputs[site.position])
     assert tensor is not None
     weight = tensor.numpy().astype(np.float32, copy=False)
     granularity = _granularity(node, weight.shape, site, encoding)
-    params = weight_params(weight, site.scheme.weight, granularity)
+    negative = target.negative_scales
+    params = weight_params(weight, site.scheme.weight, granularity, negative=negative)
     if granularity == PerTensor():
-        params = QParams(
-            params.type, params.scale.reshape(()), params.zero_point.reshape(()), granularity
-        )
+        scale, zero = params.scale.reshape(()), params.zero_point.reshape(())
+        params = replace(params, scale=scale, zero_point=zero, granularity=granularity)
     if site.form != "static":
         return params
     fitted = _fit_for_bias(node, params, weight, plan)
@@ -196,7 +176,7 @@ def _granularity(
     """What shares a scale. Cases in order:
 
     1. per tensor, as asked, or of a stack of matrices in integers: their kernel has one scale
-    2. blocks along the axis that is summed over, where no other is
+    2. blocks along the axis that is summed over, where no other is; or along the rows of a table
     3. all of that axis as one block: a scale for each gate of each direction of an LSTM. Only a
        product spreads such a grid; DequantizeLinear would want opset 21 for it
     4. per channel
@@ -207,9 +187,10 @@ def _granularity(
     stacked = node.op_type == "MatMul" and site.form == "static" and len(shape) > 2
     if block == 0 or stacked:  # 1
         return PerTensor()
-    if block is not None and spec.alone:  # 2
+    looked_up = node.op_type == "Gather" and len(shape) == 2 and spec.channel(node) in (0, -2)
+    if block is not None and (spec.alone or looked_up):  # 2
         return PerBlock(contracted, block)
-    if spec.alone and len(shape) > 2 and encoding == "cast-mul":  # 3
+    if spec.alone and len(shape) > 2 and encoding in UNPACKED:  # 3
         return PerBlock(contracted, shape[contracted])
     return PerChannel(spec.channel(node) % len(shape))  # 4
 
@@ -228,10 +209,11 @@ def _fit_for_bias(node: ir.Node, params: QParams, weight: Floats, plan: Plan) ->
     if params.scale.ndim == 0:
         unit = unit.max()
     unit = unit.reshape(params.scale.shape)
-    kept = np.where(unit > 0, np.maximum(unit / 2**24, 1e-30), params.scale)
-    scale = np.where(largest == 0, kept, params.scale)  # 1
-    scale = np.maximum(scale, unit / (_INT32_MAX * 0.99))  # 2
-    return replace(params, scale=scale.astype(np.float32))
+    size = np.abs(params.scale)
+    kept = np.where(unit > 0, np.maximum(unit / 2**24, 1e-30), size)
+    size = np.where(largest == 0, kept, size)  # 1
+    size = np.maximum(size, unit / (_INT32_MAX * 0.99))  # 2
+    return replace(params, scale=np.copysign(size, params.scale).astype(np.float32))
 
 
 def _decide_bias(node: ir.Node, weight: QParams, plan: Plan) -> None:

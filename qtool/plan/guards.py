@@ -20,7 +20,7 @@ import onnx_ir as ir
 
 from qtool.ops import OPS, attribute, weights_of
 from qtool.plan.plan import Plan, TensorPlan
-from qtool.target import Target
+from qtool.target import UNPACKED, Target
 
 Use = tuple[str, int]  # node name, input position
 Guard = tuple[int, int]  # axis, and how long it is
@@ -70,7 +70,7 @@ def _is_float(node: ir.Node, plan: Plan) -> bool:
     """Whether the weights are constant, and floats once the runtime has loaded them."""
     name, weights = node.name or "", weights_of(node)
     planned = [plan.weights.get((name, position)) for position, _ in weights]
-    return bool(weights) and all(w is None or w.encoding == "cast-mul" for w in planned)
+    return bool(weights) and all(w is None or w.encoding in UNPACKED for w in planned)
 
 
 def _is_matmul(node: ir.Node) -> bool:

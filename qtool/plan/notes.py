@@ -43,14 +43,19 @@ def kernel_notes(model: ir.Model, sites: Sites, target: Target) -> Iterator[str]
     2. fewer codes than a byte has, clipped in front of the quantizer
     3. a Relu or Clip that the quantizer cannot stand for, as one of bytes from 0 on would: its
        codes go below 0, or would go beyond the bound if they were not clipped behind it
+    4. weights of fewer values than a codebook pays for
     """
-    widths = {s.scheme.weight.type for s in sites.weights}
-    for kind in sorted(widths, key=lambda each: each.bits):  # 0
+    widths = {kind.codes: kind for kind in (s.scheme.weight.type for s in sites.weights)}
+    for _, kind in sorted(widths.items()):  # 0
         if kind.container > 2 and 2 * kind.codes <= 1 << kind.container:
             yield (
                 f"weights of {_number(kind)} lie in {kind.container} bits: the file is as large as "
                 f"with {kind.container}"
             )
+    if few := sites.unbooked:  # 4
+        names = ", ".join(few[:3]) + (", …" if len(few) > 3 else "")
+        layers = "1 layer" if len(few) == 1 else f"{len(few)} layers"
+        yield f"evenly spaced codes in {layers} so small that a codebook takes more room: {names}"
     makers = {value.name: node for node in model.graph.all_nodes() for value in node.outputs}
     kinds = Counter[IntType]()
     clamped = Counter[IntType]()

@@ -12,6 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from qtool.numeric.affine import Codes, QParams, quantize
+from qtool.numeric.codebook import Codebook
 from qtool.plan.half import HalfSite
 from qtool.target import Clipping, Encoding, Form
 
@@ -44,7 +45,9 @@ class Rounded:
 class WeightPlan:
     """A constant input of a node, how it is stored, and whether its zero point is written out.
 
-    Each value becomes the nearest code, unless an algorithm chose others.
+    Each value becomes the nearest code, unless an algorithm chose others. `half`: its scales are
+    written as float16, which holds them, behind a Cast. `free`: they may be chosen otherwise, being
+    neither given nor powers of two.
     """
 
     tensor: str
@@ -53,10 +56,20 @@ class WeightPlan:
     zero_point: bool = False
     form: Form = "stored"
     rounded: Rounded | None = None
+    half: bool = False
+    free: bool = True
 
     def codes(self, values: NDArray[Any]) -> Codes:
         """What is stored of these values, int32."""
         return quantize(values, self.params) if self.rounded is None else self.rounded.codes
+
+    def stored(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The same in the narrowest type that numpy has for them."""
+        kind = self.params.type
+        dtype = f"{'' if kind.signed else 'u'}int{max(8, kind.container)}"
+        if self.rounded is None:
+            return quantize(values, self.params, dtype)
+        return self.rounded.codes.astype(dtype)
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,7 @@ class Plan:
     `guarded`, keyed so too, says who reads a quantized tensor restored with equal scales along an
     axis, given with its length: the runtime leaves a layer behind that in float.
     `moved` are activations restored and moved, and made the same codes again: no value changes.
+    `tied` heads have the codes of a table, transposed, and are stored as what the table is.
     `widened` nodes compute in float32, and did in another float type.
     `notes` say why only the weights of a node are quantized where more was asked for.
     """
@@ -78,6 +92,7 @@ class Plan:
     operands: dict[tuple[str, int], WeightPlan] = field(default_factory=dict)
     guarded: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
     moved: dict[str, TensorPlan] = field(default_factory=dict)
+    tied: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
     halves: dict[str, HalfSite] = field(default_factory=dict)
     widened: tuple[str, ...] = ()
     keep_io_types: bool = True
@@ -104,6 +119,7 @@ class Plan:
                 for (node, position), (axis, length) in self.guarded.items()
             ],
             "moved": list(self.moved),
+            "tied": [{"head": list(head), "table": list(to)} for head, to in self.tied.items()],
             "halves": {name: asdict(half) for name, half in self.halves.items()},
             "widened": list(self.widened),
             "keep_io_types": self.keep_io_types,
@@ -119,7 +135,12 @@ def _params(params: QParams) -> dict[str, Any]:
         "granularity": str(params.granularity),
         "scale": params.scale.reshape(-1).tolist(),
         "zero_point": sorted(set(params.zero_point.reshape(-1).tolist())),
+        **({} if params.book is None else _book(params.book)),
     }
+
+
+def _book(book: Codebook) -> dict[str, Any]:
+    return {"mapping": book.maker, "channels": book.size or None, "levels": book.levels.tolist()}
 
 
 def _weight(key: tuple[str, int], weight: WeightPlan) -> dict[str, Any]:
@@ -130,5 +151,6 @@ def _weight(key: tuple[str, int], weight: WeightPlan) -> dict[str, Any]:
         "form": weight.form,
         "encoding": weight.encoding,
         "rounding": "nearest" if weight.rounded is None else weight.rounded.by,
+        "scales": "float16" if weight.half else "float32",
         **_params(weight.params),
     }

@@ -8,7 +8,7 @@ every run; both need no data.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from types import MappingProxyType
 
@@ -19,6 +19,7 @@ from qtool.errors import ModelError
 from qtool.numeric.histogram import Histogram
 from qtool.numeric.scheme import ActivationScheme, Scheme
 from qtool.ops import OPS, constant, data_inputs, weights_of
+from qtool.plan.booking import pays
 from qtool.plan.float_types import FLOATS, is_widened
 from qtool.plan.half import HalfSite
 from qtool.plan.islands import Islands
@@ -69,6 +70,7 @@ class Sites:
     widened: list[str] = field(default_factory=list)  # nodes of other floats, from now on float32
     skipped: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)  # node -> why only its weights
+    unbooked: list[str] = field(default_factory=list)  # nodes with too few weights for a codebook
     masks: bool = False  # whether ranges leave out values that are huge and say no more than that
 
     @property
@@ -137,6 +139,14 @@ def fitting(
     return sites
 
 
+def _shape(node: ir.Node, weight: ir.Value) -> tuple[int, int]:
+    """How many values a weight has, and how many channels."""
+    tensor, spec = constant(weight), OPS[node.op_type]
+    assert tensor is not None and spec.channel is not None
+    shape = tensor.shape.numpy()
+    return tensor.size, int(shape[spec.channel(node) % len(shape)])
+
+
 class _Collector:
     """Turns islands into sites."""
 
@@ -181,6 +191,9 @@ class _Collector:
 
     def _add_weights(self, sites: Sites, node: ir.Node) -> None:
         name, scheme = node.name or "", self.islands.schemes[node]
+        if not all(pays(scheme.weight, *_shape(node, weight)) for _, weight in weights_of(node)):
+            scheme = replace(scheme, weight=scheme.weight.linear())
+            sites.unbooked.append(name)
         form, why = self._form(node, scheme)
         for position, weight in weights_of(node):
             sites.weights.append(WeightSite(name, position, weight.name or "", scheme, form))

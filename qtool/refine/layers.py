@@ -10,7 +10,7 @@ so keep what is nearest.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -19,15 +19,18 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qtool.numeric.affine import Codes, QParams, lowest
-from qtool.numeric.granularity import spread
+from qtool.numeric.granularity import PerBlock, spread
 from qtool.ops import attribute, constant
 from qtool.plan.plan import Plan
 from qtool.refine.columns import Floats, Window, rows
 from qtool.rounding.problem import Problem, Reals
+from qtool.rounding.scales import Grid
 
 Key: TypeAlias = tuple[str, int]  # node name, input position
 
-WIDEST = 4608  # columns of one matrix, 512 channels of 3 x 3: their moments are 170 MB
+# Bytes of each entry of a layer's moments while they are summed up: two sums of 8 bytes, and as
+# much for columns that wait to be added, of both models.
+_BYTES = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,11 @@ class Layer:
         """The columns of each matrix."""
         return int(self.matrices(self.weight).shape[2])
 
+    @property
+    def bytes(self) -> int:
+        """What its moments take while they are summed up."""
+        return _BYTES * self.groups * self.width**2
+
     def matrices(self, values: NDArray[Any]) -> NDArray[Any]:
         """An array of the weight's shape -> (groups, rows, columns)."""
         if self.window is None:
@@ -64,6 +72,33 @@ class Layer:
         if self.window is None:
             return np.ascontiguousarray(matrices[0] if self.transposed else matrices[0].T)
         return matrices.reshape(self.weight.shape)
+
+    def grid(self) -> Grid:
+        """Its scales and zero points as the matrices share them."""
+        grains, whole = self.params.granularity, self.params.scale.ndim == 0
+        block = grains.size if isinstance(grains, PerBlock) else self.width
+
+        def view(values: NDArray[Any]) -> NDArray[Any]:
+            if whole:
+                return values.reshape(1, 1, 1)
+            shape = self.weight.shape
+            return self.matrices(np.broadcast_to(spread(values, grains, shape), shape))[
+                :, :, ::block
+            ]
+
+        scale = np.asarray(view(self.params.scale), np.float64)
+        return Grid(scale, view(self.params.zero_point), block, not self.params.symmetric)
+
+    def params_of(self, grid: Grid) -> QParams:
+        """The parameters with scales and zero points of such a grid."""
+
+        def stored(values: NDArray[Any]) -> NDArray[Any]:
+            if self.window is None and values.size > 1:
+                values = values[0] if self.transposed else values[0].T
+            return values.reshape(self.params.scale.shape)  # one of all has no axes
+
+        scale, zero = stored(grid.scale).astype(np.float32), stored(grid.zero_point)
+        return replace(self.params, scale=scale, zero_point=zero.astype(np.int32))
 
     def columns(self, x: Floats, most: int) -> Floats:
         """What a node reads -> (groups, columns, places)."""
@@ -80,12 +115,27 @@ class Layer:
 
         return Problem(
             target, view(params.scale), view(params.zero_point),
-            lowest(params), params.type.maximum, moments,
+            lowest(params), params.type.maximum, moments, *self._book(),
         )  # fmt: skip
+
+    def _book(self) -> tuple[NDArray[Any], ...]:
+        """The levels of a codebook, and which of its books each row of the matrices has."""
+        shape, book = self.weight.shape, self.params.book
+        if book is None:
+            return ()
+        groups = np.zeros((1,) * len(shape), np.int64)
+        if book.axis is not None:
+            along = book.groups_along(shape[book.axis])
+            groups = along.reshape([-1 if i == book.axis else 1 for i in range(len(shape))])
+        return book.levels, self.matrices(np.broadcast_to(groups, shape))[:, :, 0]
 
 
 def find_layers(model: ir.Model, plan: Plan) -> list[Layer]:
-    """The layers of a plan in the main graph, in the order in which they run."""
+    """The layers of a plan in the main graph, in the order in which they run.
+
+    Not those of a weight that others read too, such as a table that is looked up: what all have the
+    same codes of is stored once.
+    """
     found: list[Layer] = []
     known: dict[str, list[int]] = {}  # a weight's tensor -> places in `found`
     for node in model.graph:
@@ -105,7 +155,13 @@ def find_layers(model: ir.Model, plan: Plan) -> list[Layer]:
         else:
             places.append(len(found))
             found.append(layer)
-    return found
+    own = {key for layer in found for key in layer.keys}
+    shared = {weight.tensor for key, weight in plan.weights.items() if key not in own}
+    return [
+        layer
+        for layer in found
+        if plan.weights[layer.keys[0]].tensor not in shared and not plan.tied.keys() & {*layer.keys}
+    ]
 
 
 def _layer(node: ir.Node, key: Key, params: QParams) -> Layer | None:
@@ -119,8 +175,8 @@ def _layer(node: ir.Node, key: Key, params: QParams) -> Layer | None:
     made = _MAKERS[node.op_type](node, weight)
     if made is None:
         return None
-    layer = made(keys=(key,), weight=weight, params=params)
-    return layer if layer.width <= WIDEST else None
+    layer: Layer = made(keys=(key,), weight=weight, params=params)
+    return layer
 
 
 def _conv(node: ir.Node, weight: Floats) -> Any:
@@ -146,19 +202,25 @@ def _alike(one: Layer, other: Layer) -> bool:
         same and form and groups
         and np.array_equal(a.scale, b.scale)
         and np.array_equal(a.zero_point, b.zero_point)
+        and (a.book is b.book or (a.book is not None and a.book.same(b.book)))
     )  # fmt: skip
 
 
-def in_groups(layers: Sequence[Layer], most: int, size: int) -> list[list[Layer]]:
-    """The layers in at most so many groups, in order; more only where the moments of a group would
-    take more than `size` bytes."""
-    groups: list[list[Layer]] = []
-    share, held = -(-len(layers) // most), 0
+def in_groups(layers: Sequence[Layer], most: int) -> list[list[Layer]]:
+    """The layers in at most so many groups, in order."""
+    share = -(-len(layers) // most)
+    return [list(layers[start : start + share]) for start in range(0, len(layers), share or 1)]
+
+
+def in_loads(layers: Sequence[Layer], size: int) -> list[list[Layer]]:
+    """The layers in as few runs of them as have moments of at most `size` bytes, each of which
+    fits alone."""
+    loads: list[list[Layer]] = []
+    held = 0
     for layer in layers:
-        needs = 2 * 8 * layer.groups * layer.width**2
-        if not groups or len(groups[-1]) >= share or held + needs > size:
-            groups.append([])
+        if not loads or held + layer.bytes > size:
+            loads.append([])
             held = 0
-        groups[-1].append(layer)
-        held += needs
-    return groups
+        loads[-1].append(layer)
+        held += layer.bytes
+    return loads

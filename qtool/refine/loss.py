@@ -61,7 +61,10 @@ def loss(
     """The sum over all readers and carried tensors."""
     used = {tensors[r.tensor].source for r in readers}
     used |= {t.source for t in tensors.values() if t.carried}
-    params = {name: tensors[name].params(factors) for name in sorted(used)}
+    params = {
+        name: None if tensors[name].scheme is None else tensors[name].params(factors)
+        for name in sorted(used)
+    }
     total = 0.0
     for reader in readers:
         through = params[tensors[reader.tensor].source]
@@ -73,7 +76,7 @@ def loss(
 
 
 def _of_reader(
-    reader: Reader, params: QParams, factors: Factors, loud: Factors | None, part: Part
+    reader: Reader, params: QParams | None, factors: Factors, loud: Factors | None, part: Part
 ) -> float:
     node, columns = reader.end.node, reader.columns(part)
     weight = array(node.inputs[reader.end.position]).astype(np.float32)
@@ -89,7 +92,7 @@ def _of_reader(
 
 
 def _of_carried(
-    tensor: Tensor, params: QParams, factors: Factors, loud: Factors, part: Part
+    tensor: Tensor, params: QParams | None, factors: Factors, loud: Factors, part: Part
 ) -> float:
     rows, by = tensor.rows(part), factors[tensor.labels.reshape(-1)].astype(np.float32)
     error = _rounded(rows / by, params) * by - rows
@@ -117,5 +120,6 @@ def _params(end: End, weight: Floats, scheme: WeightScheme) -> QParams:
     return weight_params(weight, scheme, granularity)
 
 
-def _rounded(x: Floats, params: QParams) -> Floats:
-    return dequantize(quantize(x, params), params)
+def _rounded(x: Floats, params: QParams | None) -> Floats:
+    """As it is where it stays float."""
+    return x if params is None else dequantize(quantize(x, params), params)

@@ -13,12 +13,20 @@ layer while all are to be right, it does too much: half of it is done, and littl
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
+import onnx_ir as ir
 
 from qtool.refine.columns import Floats
+from qtool.refine.layers import Layer
+from qtool.refine.state import State
+from qtool.refine.taps import Taps
 from qtool.rounding.problem import Reals
 
 _FEWEST = 512  # columns that are worth a product of their own
+_PLACES, _FEWEST_PLACES = 256, 16  # of one run, that count
+_WORK = 2e9  # multiplications that the places of one run may cost in one layer
 _LARGEST = 1e15  # the sum of the squares of any number of these is a float32
 
 
@@ -68,3 +76,37 @@ class Moments:
             self._cross[group] += (x - y) @ y.T
         self._count += self._pending
         self._waiting, self._pending = [], 0
+
+
+def moments_of(state: State, quantized: ir.Model, layers: Sequence[Layer]) -> list[Moments]:
+    """Of what each layer reads, over all samples, in float and with all before it quantized."""
+    keys = [key for layer in layers for key in layer.keys]
+    exact, rounded = _reads(state.model), _reads(quantized)
+    made = {value.name for node in quantized.graph for value in node.outputs}
+    made |= {value.name for value in quantized.graph.inputs}
+    # A product whose input is quantized on the run is another node by now, its input is not.
+    names = {key: (exact[key[0]], rounded.get(key[0], exact[key[0]])) for key in keys}
+    before = _taps(state, state.model, (x for x, _ in names.values()))
+    after = _taps(state, quantized, (y for _, y in names.values() if y in made))
+    sums = [Moments(layer.groups, layer.width) for layer in layers]
+    for feeds in state.samples.fit:
+        expected, given = before.run(feeds), after.run(feeds)
+        for layer, moments in zip(layers, sums, strict=True):
+            work = layer.groups * layer.width**2
+            most = max(_FEWEST_PLACES, min(_PLACES, int(_WORK / work)))
+            for key in layer.keys:
+                x = expected[names[key][0]]
+                y = given.get(names[key][1], x)
+                same = x.shape == y.shape  # else there are as many as the data have it
+                moments.add(layer.columns(x if same else y, most), layer.columns(y, most))
+    return sums
+
+
+def _taps(state: State, model: ir.Model, names: Iterable[str]) -> Taps:
+    return Taps(model, names, threads=state.threads)
+
+
+def _reads(model: ir.Model) -> dict[str, str]:
+    """Node -> what it reads as data."""
+    reading = ((node, node.inputs[0]) for node in model.graph if node.inputs)
+    return {node.name or "": value.name or "" for node, value in reading if value is not None}

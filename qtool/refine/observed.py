@@ -135,13 +135,20 @@ def tensors_of(stream: Stream, sites: Sites) -> dict[str, Tensor]:
     return found
 
 
-def readers_of(stream: Stream, sites: Sites) -> list[Reader]:
-    """The layers that multiply quantized tensors of a stream in integers."""
-    static = {(w.node, w.position): w.scheme.weight for w in sites.weights if w.form == "static"}
+def readers_of(stream: Stream, sites: Sites, *, stored: bool = False) -> list[Reader]:
+    """The layers that multiply quantized tensors of a stream in integers; with `stored` also those
+    whose weights alone are quantized."""
+    known = {
+        (w.node, w.position): w.scheme.weight
+        for w in sites.weights
+        if w.form == "static" or (stored and w.form == "stored")
+    }
     found = []
     for end in stream.readers:
-        value, scheme = end.node.inputs[0], static.get((end.node.name or "", end.position))
-        if scheme is None or value is None or value.name not in sites.activations:
+        value, scheme = end.node.inputs[0], known.get((end.node.name or "", end.position))
+        if scheme is None or value is None or value not in stream.values:
+            continue
+        if not stored and value.name not in sites.activations:
             continue
         weight = array(end.node.inputs[end.position])
         spatial = weight.ndim - 2 if end.node.op_type == "Conv" else 0
@@ -151,7 +158,7 @@ def readers_of(stream: Stream, sites: Sites) -> list[Reader]:
         window = Window.of(end.node, weight.shape) if spatial else None
         groups, kernel = (window.groups, int(np.prod(window.kernel))) if window else (1, 1)
         labels = np.repeat(vector.reshape(groups, -1), kernel, axis=1)[:, :, None]
-        found.append(Reader(end, value.name, scheme, labels))
+        found.append(Reader(end, value.name or "", scheme, labels))
     return found
 
 

@@ -18,8 +18,6 @@ Language Models, section 4; streams, residual and clipped, are ours.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -27,13 +25,13 @@ import onnx_ir as ir
 from qtool.passes.channels import bounds
 from qtool.passes.equalize import DEAD, even
 from qtool.passes.streams import Factors, Stream, apply, largest, streams
-from qtool.plan.sites import Sites, find_sites
+from qtool.plan.sites import find_sites
 from qtool.recipe import Recipe
+from qtool.refine.cases import Case, batches, gained, measure, ones
 from qtool.refine.judge import Judge
 from qtool.refine.loss import gains, heard, loss
-from qtool.refine.observed import Part, Reader, Tensor, readers_of, tensors_of
+from qtool.refine.observed import Part, Tensor, readers_of, tensors_of
 from qtool.refine.samples import Samples
-from qtool.refine.taps import Taps
 from qtool.refine.trial import trial
 from qtool.target import Target
 
@@ -44,23 +42,6 @@ _POWERS = (0.5, 1.0)  # of max|X_c| alone
 WORTHWHILE = 1.0
 # Samples that nobody saw may reach further than those that were measured.
 MARGIN = 1.25
-_PLACES: dict[Part, int] = {"fit": 1024, "check": 512}  # of a layer, over all samples
-_BYTES = 256 << 20
-
-
-@dataclass
-class _Case:
-    """A stream, and what is measured of it."""
-
-    stream: Stream
-    tensors: dict[str, Tensor]
-    readers: list[Reader]
-
-    @property
-    def bytes(self) -> int:
-        wide = sum(t.labels.size for t in self.tensors.values())
-        wide += sum(prod(r.labels.shape) for r in self.readers)
-        return 4 * wide * sum(_PLACES.values())
 
 
 def smooth(
@@ -78,8 +59,9 @@ def smooth(
     sites = find_sites(found, recipe, target)
     every = streams(found.graph, bounded=True)
     changed = False
-    for cases in _batches(every, sites):
-        _measure(found, cases, samples, threads)
+    every_case = (Case(s, tensors_of(s, sites), readers_of(s, sites)) for s in every)
+    for cases in batches(every_case):
+        measure(found, cases, samples, threads)
         for case in cases:
             factors = _choose(case, every)
             changed |= factors is not None and apply(case.stream, factors, "smoothed")
@@ -93,44 +75,10 @@ def smooth(
     return found if not len(after) or np.mean(after - before) >= WORTHWHILE else model
 
 
-def _batches(every: list[Stream], sites: Sites) -> Iterator[list[_Case]]:
-    """Streams with something to gain, as many at once as memory allows."""
-    batch, held = list[_Case](), 0
-    for stream in every:
-        case = _Case(stream, tensors_of(stream, sites), readers_of(stream, sites))
-        if not case.readers:
-            continue
-        if batch and held + case.bytes > _BYTES:
-            yield batch
-            batch, held = [], 0
-        batch.append(case)
-        held += case.bytes
-    if batch:
-        yield batch
-
-
-def _measure(model: ir.Model, cases: list[_Case], samples: Samples, threads: int) -> None:
-    names = [name for case in cases for name in case.tensors]
-    taps = Taps(model, names, threads=threads, optimize=True)
-    parts: tuple[tuple[Part, tuple[object, ...]], ...] = (
-        ("fit", samples.fit),
-        ("check", samples.check),
-    )
-    for part, feeds in parts:
-        most = -(-_PLACES[part] // len(feeds))
-        for each in feeds:
-            values = taps.run(each)  # type: ignore[arg-type]
-            for case in cases:
-                for name, tensor in case.tensors.items():
-                    tensor.observe(values[name], part, most)
-                for reader in case.readers:
-                    reader.observe(values[reader.tensor], part, most)
-
-
-def _choose(case: _Case, every: list[Stream]) -> Factors | None:
+def _choose(case: Case, every: list[Stream]) -> Factors | None:
     """The factors of least error, or None where they are not worthwhile."""
     stream, tensors, readers = case.stream, case.tensors, case.readers
-    if not all(tensor.sound for tensor in tensors.values()):
+    if not case.sound:
         return None
     loud = gains(stream)
     heard_by = heard(every, {reader.end.node for reader in readers})
@@ -139,16 +87,14 @@ def _choose(case: _Case, every: list[Stream]) -> Factors | None:
     def cost(factors: Factors, part: Part) -> float:
         return loss(tensors, readers, factors, loud, heard_by, part)
 
-    ones = np.ones(len(stream.free))
+    same = ones(stream)
     if _most(peaks, loud) < WORTHWHILE:
         return None
-    tried = [ones, *_candidates(stream, peaks, least)]
+    tried = [same, *_candidates(stream, peaks, least)]
     best = min(tried, key=lambda factors: cost(factors, "fit"))
-    if best is ones:
+    if best is same:
         return None
-    before, after = cost(ones, "check"), cost(best, "check")
-    gained = 10 * np.log10(before / after) if before > 0 and after > 0 else 0.0
-    return best if gained >= WORTHWHILE else None
+    return best if gained(cost(same, "check"), cost(best, "check")) >= WORTHWHILE else None
 
 
 def _most(peaks: Factors, loud: Factors) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -12,6 +12,8 @@ from qtool.numeric.affine import Codes, QParams
 from qtool.passes import rewritten
 from qtool.plan.plan import Plan, Rounded
 from qtool.refine.samples import Samples
+
+MEMORY = 1_000_000_000  # bytes: enough for a layer that reads 5,590 values
 
 
 class Decide(Protocol):
@@ -26,7 +28,8 @@ class Decide(Protocol):
 class State:
     """A model, prepared and transformed, and what was decided for it.
 
-    Nothing is changed in place: a step clones the model before it edits it.
+    Nothing is changed in place: a step clones the model before it edits it. `memory`, in bytes, is
+    for the moments of layers; of those that are `left`, nodes by name, they would take more.
     """
 
     model: ir.Model
@@ -35,10 +38,17 @@ class State:
     threads: int
     decide: Decide = field(repr=False)
     rounded: Mapping[tuple[str, int], Rounded] = field(default_factory=dict, repr=False)
+    memory: int = MEMORY
+    left: tuple[str, ...] = ()
 
     def quantized(self) -> ir.Model:
         """The model with its plan carried out: float tensors and nodes keep their names."""
         return rewritten(self.model, self.plan)
+
+    def leaving(self, nodes: Iterable[str]) -> State:
+        """The same with these nodes told to be left, besides those that are."""
+        left = tuple(dict.fromkeys((*self.left, *nodes)))
+        return self if left == self.left else replace(self, left=left)
 
     def with_model(self, model: ir.Model) -> State:
         """The same with other weights or biases, decided again; codes that were chosen stay."""

@@ -38,11 +38,12 @@ def adaround(problem: Problem) -> Codes:
     """Codes (groups, rows, columns), int32; no row costs more than by GPTQ, nor to nearest.
 
     An iteration costs rows x columns^2. The more that is, the fewer they are; where too few would
-    be left, from about 512 rows of 1,250 columns, GPTQ's codes stay.
+    be left, from about 512 rows of 1,250 columns, GPTQ's codes stay; of a codebook too.
     """
     start = gptq(problem)
     affordable = int(_WORK / max(problem.weight.size * problem.weight.shape[2], 1))
-    if affordable < _LEAST or not np.isfinite(problem.moments).all():
+    uneven = problem.levels is not None  # up and down are not one step
+    if uneven or affordable < _LEAST or not np.isfinite(problem.moments).all():
         return start
     learned = _learn(problem, start, min(affordable, _MOST))
     return problem.best(start, descend(problem, learned))

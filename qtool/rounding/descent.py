@@ -1,7 +1,7 @@
 """Coordinate descent: one code after the other takes its best value while the others stay.
 
 With g = d H, the cost of row d changes by 2 t g_j + t^2 H_jj when weight j moves by t, least at
-t = -g_j / H_jj; of the multiples of a step the nearest one to that is best. So no move makes the
+t = -g_j / H_jj; of the levels that there are the nearest one to that is best. So no move makes the
 cost greater, and where none makes it less it ends. (Nair and Suggala, CDQuant, 2024.)
 """
 
@@ -23,10 +23,11 @@ def descend(problem: Problem, codes: Codes, sweeps: int = _SWEEPS) -> Codes:
     where one changes nothing.
     """
     moments = problem.moments.astype(np.float32)
+    values = problem.stood_for(codes)
     # (groups, columns, rows): of one column, all rows lie side by side
     steps, found, lost = (
         np.ascontiguousarray(each.swapaxes(1, 2), np.float32)
-        for each in (problem.steps, codes, (codes - problem.exact) * problem.steps)
+        for each in (problem.steps, values, (values - problem.exact) * problem.steps)
     )
     slope = moments @ lost
     curve = steps * np.diagonal(moments, axis1=1, axis2=2)[:, :, None]
@@ -39,7 +40,7 @@ def descend(problem: Problem, codes: Codes, sweeps: int = _SWEEPS) -> Codes:
             within, near = moments[:, block, block], slope[:, block].copy()
             before = found[:, block].copy()
             for i, j in enumerate(range(start, block.stop)):
-                wish = problem.clip(np.rint(found[:, j] - near[:, i] * per_slope[:, j]))
+                wish = problem.snapped(found[:, j] - near[:, i] * per_slope[:, j])
                 moves = (wish - found[:, j]) * steps[:, j]
                 if moves.any():
                     near += within[:, :, i, None] * moves[:, None]
@@ -50,4 +51,4 @@ def descend(problem: Problem, codes: Codes, sweeps: int = _SWEEPS) -> Codes:
                 moved = True
         if not moved:
             break
-    return problem.best(codes, found.swapaxes(1, 2).astype(np.int32))
+    return problem.best(codes, problem.codes(found.swapaxes(1, 2)))

@@ -7,6 +7,7 @@ GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformer
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,16 +28,34 @@ def gptq(problem: Problem) -> Codes:
     what counts least; coordinate descent mends what the order made bad. It costs columns^3, and a
     few times rows x columns^2.
     """
-    nearest = problem.nearest()
-    if not np.isfinite(problem.moments).all() or not problem.moments.any():
-        return nearest
-    return descend(problem, problem.best(nearest, _in_turn(problem)))
+    if not has_moments(problem):
+        return problem.nearest()
+    return descend(problem, in_turn(problem, Turn.of(problem.moments)))
 
 
-def _in_turn(problem: Problem) -> Codes:
-    order = np.argsort(-np.diagonal(problem.moments, axis1=1, axis2=2), axis=1, kind="stable")
-    groups = np.arange(len(order))[:, None, None]
-    factor = _factor(problem.moments[groups, order[:, :, None], order[:, None, :]])
+def has_moments(problem: Problem) -> bool:
+    """Whether they tell what an error costs."""
+    return bool(np.isfinite(problem.moments).all() and problem.moments.any())
+
+
+@dataclass(frozen=True, eq=False)
+class Turn:
+    """The order (groups, columns) of columns, and the factor U of H^-1 for it."""
+
+    order: NDArray[np.int64]
+    factor: Reals
+
+    @classmethod
+    def of(cls, moments: NDArray[Any]) -> Turn:
+        """Of moments that are finite; the factor depends on nothing else."""
+        order = np.argsort(-np.diagonal(moments, axis1=1, axis2=2), axis=1, kind="stable")
+        groups = np.arange(len(order))[:, None, None]
+        return cls(order, _factor(moments[groups, order[:, :, None], order[:, None, :]]))
+
+
+def in_turn(problem: Problem, turn: Turn) -> Codes:
+    """GPTQ's codes as they are, before any descent; no row costs more than rounded to nearest."""
+    order, factor = turn.order, turn.factor
     # (groups, columns, rows): of one column, all rows lie side by side
     steps, exact = (
         np.take_along_axis(each.swapaxes(1, 2), order[:, :, None], 1)
@@ -50,14 +69,14 @@ def _in_turn(problem: Problem) -> Codes:
         losses = np.empty_like(exact[:, block])
         for i, j in enumerate(range(start, block.stop)):
             wish = exact[:, j] + lost[:, j] / steps[:, j]
-            found[:, j] = problem.clip(np.rint(wish))
+            found[:, j] = problem.snapped(wish)
             losses[:, i] = (wish - found[:, j]) * steps[:, j] / factor[:, j, j, None]
             rest = factor[:, j, j + 1 : block.stop, None]
             lost[:, j + 1 : block.stop] -= rest * losses[:, i, None]
         lost[:, block.stop :] -= factor[:, block, block.stop :].swapaxes(1, 2) @ losses
-    codes = np.empty_like(problem.nearest())
-    np.put_along_axis(codes, order[:, None, :], found.swapaxes(1, 2).astype(np.int32), 2)
-    return codes
+    values = np.empty(problem.weight.shape)
+    np.put_along_axis(values, order[:, None, :], found.swapaxes(1, 2), 2)
+    return problem.best(problem.nearest(), problem.codes(values))
 
 
 def _factor(moments: NDArray[Any]) -> Reals:

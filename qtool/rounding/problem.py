@@ -5,13 +5,15 @@ H = sum of x x^T. Stored as codes q, the matrix is (q - z) s, and what that cost
 
     sum over x of |((q - z) s - W) x|^2 = sum over rows of d H d^T,     d = (q - z) s - W
 
-which parts into one problem for each row, under the same H. Of a grouped layer, such as a
+which parts into one problem for each row, under the same H. With a codebook levels[q] stands in the
+place of q - z, and is not evenly spaced. Of a grouped layer, such as a
 depthwise convolution, each group has a matrix and an H of its own; all are solved at once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,9 @@ class Problem:
     (groups, rows, 1), or (groups, rows, columns) where blocks of columns have their own. Codes go
     from `lowest` to `highest`. `moments` (groups, columns, columns), float, symmetric, without
     negative eigenvalues but for rounding.
+
+    With `levels` (books, codes), ascending, codes stand for those of them that the `book` of their
+    row has, (groups, rows); the zero point is 0.
     """
 
     weight: NDArray[Any]
@@ -38,6 +43,8 @@ class Problem:
     lowest: int
     highest: int
     moments: NDArray[Any]
+    levels: NDArray[Any] | None = None
+    book: NDArray[Any] | None = None
 
     @property
     def steps(self) -> Reals:
@@ -53,15 +60,57 @@ class Problem:
         """The nearest codes that there are."""
         return np.asarray(np.clip(codes, self.lowest, self.highest))
 
+    def snapped(self, wish: NDArray[Any]) -> NDArray[Any]:
+        """The nearest that there is to what would be best, (groups, rows), in units of the scale,
+        the zero point added: a code, or the level of one."""
+        if self.levels is None:
+            return self.clip(np.rint(wish))
+        return np.asarray(self.levels[self._of_rows(wish), self._places(wish)], wish.dtype)
+
+    def stood_for(self, codes: Codes) -> NDArray[Any]:
+        """What codes (groups, rows, columns) stand for in the same units: levels, or themselves."""
+        if self.levels is None or self.book is None:
+            return codes
+        return np.asarray(self.levels[self.book[:, :, None], codes], np.float64)
+
+    def codes(self, values: NDArray[Any]) -> Codes:
+        """The way back, of what there is and nothing between, int32."""
+        if self.levels is None:
+            return values.astype(np.int32)
+        return self._places(values)
+
     def nearest(self) -> Codes:
         """Each weight rounded by itself, int32."""
+        if self.levels is not None:
+            return self._places(self.exact)
         return self.clip(np.rint(self.exact)).astype(np.int32)
 
     def costs(self, codes: Codes) -> Reals:
         """d H d^T of each row, (groups, rows)."""
-        lost = (codes - self.exact) * self.steps
+        lost = (self.stood_for(codes) - self.exact) * self.steps
         slope = lost @ self.moments.astype(np.float64, copy=False)
         return np.asarray(np.einsum("grc,grc->gr", slope, lost))
+
+    @cached_property
+    def _borders(self) -> NDArray[Any]:
+        assert self.levels is not None
+        return np.asarray((self.levels[:, 1:] + self.levels[:, :-1]) / 2)
+
+    def _of_rows(self, values: NDArray[Any]) -> NDArray[Any]:
+        assert self.book is not None
+        return self.book if values.ndim == 2 else self.book[:, :, None]
+
+    def _places(self, values: NDArray[Any]) -> Codes:
+        """The code of the nearest level, of rows or of all columns; halfway the lower one."""
+        assert self.book is not None
+        borders = self._borders
+        if len(borders) == 1:
+            return np.searchsorted(borders[0], values, "left").astype(np.int32)
+        found = np.empty(values.shape, np.int32)
+        for book in range(len(borders)):
+            rows = self.book == book
+            found[rows] = np.searchsorted(borders[book], values[rows], "left")
+        return found
 
     def best(self, *choices: Codes) -> Codes:
         """Of several choices the one that costs least, row by row; of equals the first."""

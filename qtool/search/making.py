@@ -23,6 +23,7 @@ from qtool.ops import constant
 from qtool.plan.plan import Plan
 from qtool.recipe import Recipe
 from qtool.refine.samples import Samples, drawn
+from qtool.refine.state import MEMORY
 from qtool.target import Target
 from qtool.workflow import Job, Quantized
 
@@ -68,6 +69,7 @@ class Maker:
         path: the model.
         data: samples to measure and refine on; None for recipes that need none.
         folder: where candidates are written.
+        memory: what those algorithms may take that choose codes, in bytes.
     """
 
     def __init__(
@@ -80,9 +82,11 @@ class Maker:
         batch_size: int = 1,
         threads: int = 0,
         requantize: bool = False,
+        memory: int = MEMORY,
     ) -> None:
         self.path, self.target, self.data, self.folder = path, target, data, folder
         self.batch_size, self.threads, self.requantize = batch_size, threads, requantize
+        self.memory = memory
         self._measured: dict[str, Calibration] = {}  # by the digest of the model as transformed
         self._made = 0
 
@@ -109,7 +113,8 @@ class Maker:
             DataError: a sample cannot be read or fed.
             MachineError: there is no room for it.
         """
-        quantized = workflow.build(job, self.ranges(job, step), self.samples(job.recipe))
+        ranges, samples = self.ranges(job, step), self.samples(job.recipe)
+        quantized = workflow.build(job, ranges, samples, memory=self.memory)
         self._made += 1
         path = self.folder / f"candidate{self._made}.onnx"
         try:

@@ -157,7 +157,8 @@ def _bytes(x: NDArray[np.float32], plan: Plan, key: tuple[str, int]) -> int:
     params = plan.weights[key].params
     codes = -(-x.size * params.type.container // 8)
     zeros = 0 if params.symmetric else -(-params.scale.size * params.type.container // 8)
-    return codes + 4 * params.scale.size + zeros
+    book = 0 if params.book is None else 2 * params.book.levels.size
+    return codes + 4 * params.scale.size + zeros + book
 
 
 def work_of(node: ir.Node) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qtool import __version__
-from qtool import model as models
+from qtool.apart import save_apart
 from qtool.compare.layers import compare_layers
 from qtool.compare.layers.study import Progress
 from qtool.compare.result import LayerError
@@ -73,7 +73,7 @@ def errors_of(
     """
     few, exact = first(data, batch_size, order, LOOKED_AT), candidate.path.with_name("float.onnx")
     try:
-        models.save_apart(candidate.job.model, exact)
+        save_apart(candidate.job.model, exact)
     except OSError as error:
         raise MachineError(f"cannot write {exact}, to be compared", str(error), ROOM) from error
     try:

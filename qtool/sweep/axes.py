@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from qtool.errors import UsageError, did_you_mean
+from qtool.numeric.letters import mapped
 from qtool.numeric.ranges import METHODS
-from qtool.numeric.scheme import Half, parse_scheme
+from qtool.numeric.scheme import MAPPINGS, Half, parse_scheme
 from qtool.recipe import Recipe, preset, presets
 
 Values = Mapping[str, tuple[str, ...]]
@@ -73,8 +74,8 @@ def changed(recipe: Recipe, values: Mapping[str, str]) -> Recipe:
     return recipe.checked()
 
 
-# w8sca8u -> the codes, sign and place of weights, the codes and sign of activations
-_PIECES = re.compile(r"w(l?\d+)([su])(c|t|b\d+)(?:a(l?\d+)([su]))?")
+# w8sca8u -> the codes, sign or mapping, and place of weights, the codes and sign of activations
+_PIECES = re.compile(r"w(l?\d+)([sukpq])(c|t|b\d+|g\d+)(?:a(l?\d+)([su]))?")
 
 
 def _split(recipe: Recipe) -> dict[str, str | None]:
@@ -112,11 +113,20 @@ def _activation_bits(recipe: Recipe, value: str) -> Recipe:
 
 def _symmetry(recipe: Recipe, value: str) -> Recipe:
     weights, activations = SYMMETRY[value]
+    if (own := str(_split(recipe)["ws"])) not in "su":  # levels of a codebook lie where they lie
+        weights = own
     return _pieces(recipe, ws=weights, as_=activations)
 
 
+def _mapping(recipe: Recipe, value: str) -> Recipe:
+    """As `quantize --mapping`: with a codebook activations are float."""
+    return recipe.model_copy(update={"scheme": mapped(recipe.scheme, value)})
+
+
 def _granularity(recipe: Recipe, value: str) -> Recipe:
-    return _pieces(recipe, where={"tensor": "t", "channel": "c"}.get(value, f"b{value}"))
+    """Blocks of so many values, or with a g a codebook for so many channels."""
+    own = value if value.startswith("g") else f"b{value}"
+    return _pieces(recipe, where={"tensor": "t", "channel": "c"}.get(value, own))
 
 
 def _mode(recipe: Recipe, value: str) -> Recipe:
@@ -209,9 +219,10 @@ AXES: dict[str, Axis] = {
     "scheme": Axis(_scheme, _with("scheme"), told=True),
     "bits": Axis(_count, _bits, told=True),
     "levels": Axis(_count, _levels, told=True),
+    "mapping": Axis(_one_of(MAPPINGS.values()), _mapping, told=True),
     "activation-bits": Axis(_one_of(["float"], also=r"\d{1,3}"), _activation_bits, told=True),
     "symmetry": Axis(_one_of(SYMMETRY), _symmetry, told=True),
-    "granularity": Axis(_one_of(["tensor", "channel"], r"\d{1,6}"), _granularity, told=True),
+    "granularity": Axis(_one_of(["tensor", "channel"], r"g?\d{1,6}"), _granularity, told=True),
     "mode": Axis(_one_of(["static", "dynamic", "weights"]), _mode),
     "method": Axis(_one_of(METHODS), _with("method")),
     "range": Axis(_ends, _range("range")),

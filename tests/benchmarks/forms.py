@@ -55,6 +55,7 @@ TASKS = {
     "text_lstm": Task("language of a text, LSTM"),
     "text_gru": Task("language of a text, GRU"),
     "text_transformer": Task("language of a text, transformer"),
+    "text_decoder": Task("the next letter, decoder", "perplexity"),
     "diabetes_linear": Task("diabetes, linear regression", "mse", quantized=False),
     "cancer_logistic": Task("tumours, logistic regression", quantized=False),
     "wine_svm": Task("wines, SVM", quantized=False),

@@ -53,6 +53,7 @@ FORMS: Mapping[str, tuple[str, ...]] = {
     "digits_mlp": ("w8", "w4"),
     "text_lstm": ("w8", "w4"),
     "text_gru": ("w8",),
+    "text_decoder": ("w8a8", "w4"),
 }
 BENCH = ("resnet8", "resnet8_large", "mobilenet_vww96", "dscnn_kws", "autoencoder_ad01")
 

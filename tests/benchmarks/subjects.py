@@ -161,5 +161,6 @@ SUBJECTS: Mapping[str, Subject] = {
     "mnist_cntk": Subject(bench("mnist_cntk"), images("mnist", _channel), batches=False),
     "digits_mobile": Subject(sample("digits_mobile"), of_sample("digits_mobile")),
     "text_transformer": Subject(sample("text_transformer"), of_sample("text_transformer")),
+    "text_decoder": Subject(sample("text_decoder"), of_sample("text_decoder")),
     "encoder": Subject(encoder, sentences, samples=64),
 }

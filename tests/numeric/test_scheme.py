@@ -5,14 +5,13 @@ from __future__ import annotations
 import pytest
 
 from qtool.errors import UsageError
+from qtool.numeric.letters import lettered, unlettered
 from qtool.numeric.scheme import (
     ActivationScheme,
     Half,
     Scheme,
     WeightScheme,
-    lettered,
     parse_scheme,
-    unlettered,
 )
 from qtool.numeric.types import INT8, UINT8, IntType
 

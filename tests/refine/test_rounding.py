@@ -21,7 +21,7 @@ from qtool.recipe import Recipe
 from qtool.refine import REFINEMENTS
 from qtool.refine.columns import chosen
 from qtool.refine.judge import Judge
-from qtool.refine.layers import Layer, find_layers, in_groups
+from qtool.refine.layers import Layer, find_layers, in_groups, in_loads
 from qtool.refine.moments import Moments
 from qtool.refine.samples import Samples, drawn
 from qtool.refine.state import State
@@ -224,11 +224,14 @@ def test_groups_are_few_and_their_moments_fit() -> None:
         return Layer((), np.zeros((1, width), np.float32), None, None, transposed=True)  # type: ignore[arg-type]
 
     many = [layer(8) for _ in range(50)]
-    assert [len(g) for g in in_groups(many, 16, 1 << 20)] == [4] * 12 + [2]
-    wide = [layer(100) for _ in range(4)]  # 160 kB each
-    assert [len(g) for g in in_groups(wide, 1, 400_000)] == [2, 2]
-    assert [len(g) for g in in_groups(wide, 1, 1000)] == [1, 1, 1, 1]
-    assert [each for group in in_groups(many, 16, 1 << 20) for each in group] == many
+    groups = in_groups(many, 16)
+    assert [len(group) for group in groups] == [4] * 12 + [2]
+    assert [each for group in groups for each in group] == many
+    wide = [layer(100) for _ in range(4)]
+    assert wide[0].bytes == 320_000
+    assert [len(load) for load in in_loads(wide, 650_000)] == [2, 2]
+    assert [len(load) for load in in_loads([*wide, many[0]], 330_000)] == [1, 1, 1, 2]
+    assert not in_groups([], 16) and not in_loads([], 1000)
 
 
 def test_a_product_with_inputs_measured_on_the_run_is_rounded_too(tmp_path: Path) -> None:
@@ -245,3 +248,28 @@ def test_a_product_with_inputs_measured_on_the_run_is_rounded_too(tmp_path: Path
     stored = [v.const_value.numpy() for v in found.quantized().graph.initializers.values()
               if v.const_value is not None and v.const_value.size == 256]  # fmt: skip
     assert any(np.array_equal(codes, chosen_codes) for codes in stored)
+
+
+def test_levels_are_fitted_and_all_few_bits_are_rounded_with_them(tmp_path: Path) -> None:
+    # w0 is too small for a book, and rounded by gptq in its turn.
+    big = {**WEIGHTS, "we": weight(96, 16, 1, 1, seed=4), "be": normal(96, seed=5) / 4,
+           "wf": weight(40, 96, seed=6), "bf": normal(40, seed=7)}  # fmt: skip
+    _, state = state_of(tmp_path, CNN.replace("N,5", "N,40"), (3, 12, 12), "w4k", **big)
+    booked = [key for key, plan in state.plan.weights.items() if plan.params.book is not None]
+    assert 0 < len(booked) < 4
+    judge = Judge(state.model, state.samples.check, 1)
+    found = REFINEMENTS["levels"](state)
+    assert len(found.rounded) == 4 and {r.by for r in found.rounded.values()} == {"levels"}
+    assert np.mean(judge.sqnr_db(found.quantized()) - judge.sqnr_db(state.quantized())) > 1
+    for key in booked:
+        book, before = found.plan.weights[key].params.book, state.plan.weights[key].params.book
+        assert book is not None and not book.same(before)
+        np.testing.assert_array_equal(book.levels, book.levels.astype(np.float16))
+    assert REFINEMENTS["gptq"](found) is found  # all of it is done
+    turned = replace(state, samples=Samples(state.samples.fit[::-1], state.samples.check))
+    for key, rounded in REFINEMENTS["levels"](turned).rounded.items():
+        np.testing.assert_array_equal(rounded.codes, found.rounded[key].codes)
+
+
+def test_levels_do_nothing_where_there_is_no_book(cnn: tuple[workflow.Job, State]) -> None:
+    assert REFINEMENTS["levels"](cnn[1]) is cnn[1]

@@ -86,7 +86,7 @@ def _check_weights(job: workflow.Job, made: workflow.Quantized, name: str) -> No
         assert tensor is not None
         values = tensor.numpy()
         lost = np.abs(values - dequantize(quantize(values, plan.params), plan.params))
-        scale = plan.params.scale
+        scale = np.abs(plan.params.scale)
         if scale.ndim:
             scale = spread(scale, plan.params.granularity, values.shape)
         if plan.params.type.bits >= 8:

@@ -160,3 +160,39 @@ def test_descent_ends_where_no_single_code_can_do_better(columns: int) -> None:
             other = codes.copy()
             other[:, :, column] = asked.clip(other[:, :, column] + move)
             assert (asked.costs(other) >= cost * (1 - 1e-4)).all()
+
+
+def on_levels(kind: str, books: int, seed: int = 0) -> Problem:
+    """The same with codebooks of 16 levels, that are not evenly spaced."""
+    asked = problem(kind, seed=seed)
+    levels = np.sort(np.random.default_rng(seed).normal(size=(books, 16)) * 3, axis=1)
+    levels = levels.astype(np.float16).astype(np.float32)
+    book = np.arange(6)[None] % books
+    zero = np.zeros_like(asked.zero_point)
+    return Problem(asked.weight, asked.scale, zero, 0, 15, asked.moments, levels, book)
+
+
+@each
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("books", [1, 3])
+def test_levels_of_a_codebook_are_kept_to(name: str, kind: str, books: int) -> None:
+    asked = on_levels(kind, books)
+    codes = ROUNDINGS[name](asked)
+    check(asked, codes)
+    assert asked.levels is not None and asked.book is not None
+    far = np.abs(asked.exact[..., None] - asked.levels[asked.book][:, :, None])
+    near = np.take_along_axis(far, asked.nearest()[..., None], -1)[..., 0]
+    np.testing.assert_allclose(near, far.min(-1))
+    if name != "nearest" and kind == "correlated":
+        assert asked.costs(codes).sum() < 0.8 * asked.costs(asked.nearest()).sum()
+
+
+@each
+def test_even_levels_in_a_codebook_are_the_integers_that_they_are(name: str) -> None:
+    asked = problem(bits=4)
+    even = np.arange(asked.lowest, asked.highest + 1, dtype=np.float32)[None]
+    book = np.zeros((1, 6), np.int64)
+    zero = np.zeros_like(asked.zero_point)
+    same = Problem(asked.weight, asked.scale, zero, 0, len(even[0]) - 1, asked.moments, even, book)
+    expected = ROUNDINGS["gptq" if name == "adaround" else name](asked)
+    np.testing.assert_array_equal(ROUNDINGS[name](same) + asked.lowest, expected)

@@ -19,6 +19,12 @@ CASES: dict[str, list[tuple[str, dict[str, object]]]] = {
     "scheme": [("W4B32", {"scheme": "w4sb32"}), ("fp16", {"scheme": "fp16"})],
     "bits": [("4", {"scheme": "w4sca8u"}), ("16", {"scheme": "w16sca16u"})],
     "levels": [("10", {"scheme": "wl10sca8u"}), ("300", {"scheme": "wl300scal300u"})],
+    "mapping": [
+        ("kmeans", {"scheme": "w8kc"}),
+        ("log2", {"scheme": "w8pc"}),
+        ("quantile", {"scheme": "w8qc"}),
+        ("linear", {"scheme": "w8sca8u"}),
+    ],
     "activation-bits": [("4", {"scheme": "w8sca4u"}), ("float", {"scheme": "w8sc"})],
     "symmetry": [
         ("symmetric", {"scheme": "w8sca8s"}),

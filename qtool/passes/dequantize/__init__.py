@@ -51,6 +51,8 @@ def dequantize(model: ir.Model) -> ir.Model:
     for node in _nodes(model, QDQ):
         node.domain = ""
     model = RestoredTables()(infer(model)).model
+    # What rows were restored by before would keep the steps to a table from being folded as one.
+    model = common.RemoveUnusedNodesPass()(model).model
     _keep_finite(model)
     model = _FoldParameters()(model).model
     _lower(model)

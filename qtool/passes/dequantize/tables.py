@@ -2,6 +2,7 @@
 
     (cast(gather(W, i)) - gather(z, i)) * gather(s, i)  =>  gather((cast(W) - z) * s, i)
     dq(gather(W, i), gather(s, i), gather(z, i))        =>  gather(dq(W, s, z), i)     in blocks
+    gather(levels, cast(gather(W, i)))                  =>  gather(gather(levels, cast(W)), i)
 
 z and s lie along the rows as W does, or are one number for all.
 """
@@ -16,7 +17,7 @@ from qtool.ops import attribute, constant
 from qtool.passes.dequantize.maker import Maker, put
 from qtool.quantized import CODES
 
-_STEPS = {"Cast", "Sub", "Mul", "DequantizeLinear"}
+_STEPS = {"Add", "Cast", "Sub", "Mul", "DequantizeLinear"}
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,12 @@ class _Rows:
     indices: ir.Value
     axis: int
     restored: bool
+
+    @property
+    def scales(self) -> bool:
+        """Whether it has one number for each row."""
+        shape = self.table.shape
+        return shape is not None and all(n == 1 for i, n in enumerate(shape) if i != self.axis)
 
     def beside(self, other: _Rows) -> bool:
         """Whether both are the same rows of tables that lie side by side."""
@@ -44,11 +51,13 @@ class RestoredTables(ir.passes.InPlacePass):
         make, changed = Maker(model.graph), False
         rows: dict[ir.Value, _Rows] = {}
         for node in list(model.graph.all_nodes()):
-            if node.domain == "" and node.op_type == "Gather":
+            read = node.inputs[1] if node.op_type == "Gather" else None
+            looked_up = read in rows and rows[read].restored if read is not None else False
+            if node.domain == "" and node.op_type == "Gather" and not looked_up:
                 found = _gathered(node)
                 if found is not None:
                     rows[node.outputs[0]] = found
-            elif node.domain == "" and node.op_type in _STEPS:
+            elif node.domain == "" and (node.op_type in _STEPS or looked_up):
                 found = _step(node, rows, make)
                 if found is not None:
                     made = make.node(
@@ -66,7 +75,12 @@ class RestoredTables(ir.passes.InPlacePass):
 
 def _gathered(node: ir.Node) -> _Rows | None:
     table, indices = node.inputs[:2]
-    if table is None or indices is None or constant(table) is None or table.shape is None:
+    if table is None or indices is None or table.shape is None:
+        return None
+    cast = table.producer()  # codes of fewer bits than the runtime looks up
+    widened = cast is not None and cast.op_type == "Cast" and table.dtype in CODES
+    stored = cast.inputs[0] if cast is not None and widened else table
+    if constant(stored) is None:
         return None
     axis = attribute(node, "axis", 0) % max(1, len(table.shape))
     return _Rows(table, indices, axis, table.dtype in CODES)
@@ -76,10 +90,16 @@ def _step(node: ir.Node, rows: dict[ir.Value, _Rows], make: Maker) -> _Rows | No
     """The table after one step, computed from tables; None where that is not the same."""
     read = [None if v is None else rows.get(v) for v in node.inputs]
     first = next((each for each in read if each is not None), None)
-    if first is None or not any(each is not None and each.restored for each in read):
+    if first is None:
+        return None
+    codes = any(each is not None and each.restored for each in read)
+    restores = {use.node.op_type for use in node.outputs[0].uses()} == {"DequantizeLinear"}
+    if not codes and not (node.op_type == "Cast" and (first.scales or restores)):
         return None
     for value, each in zip(node.inputs, read, strict=True):
         tensor = constant(value)
+        if node.op_type == "Gather" and each is None:  # a book: any place in it may be meant
+            continue
         one = value is None or (tensor is not None and tensor.size == 1)
         if not (one if each is None else each.beside(first)):
             return None
@@ -97,6 +117,6 @@ def _step(node: ir.Node, rows: dict[ir.Value, _Rows], make: Maker) -> _Rows | No
     inputs = [v if each is None else each.table for v, each in zip(node.inputs, read, strict=True)]
     made = make.node(node.op_type, inputs, f"{node.name}_table", attributes)
     made.type, made.shape = node.outputs[0].type, first.table.shape
-    if read[0] is not None:
-        made.shape = read[0].table.shape
-    return _Rows(made, first.indices, first.axis, True)
+    along = next(each for each in read if each is not None)
+    made.shape = along.table.shape if read[0] is None else read[0].table.shape
+    return _Rows(made, first.indices, first.axis, codes)

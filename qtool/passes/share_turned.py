@@ -1,0 +1,77 @@
+"""What a tied head and its table store alike is stored once, as the table has it.
+
+head(Wq^T, s^T) beside gather(Wq, s)  =>  head(transpose(Wq), transpose(s))
+
+The runtime turns the constants when it loads, before it looks for what to fuse. Codes that are
+unpacked in blocks lie as (rows, blocks, size) for the table, as (blocks, size, rows) for the head.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from qtool.ops import constant
+from qtool.passes.edit import array, drop_unused
+from qtool.passes.writer import Writer
+from qtool.plan.plan import Plan
+
+_LEAST = 256  # bytes: what a Transpose and its names take
+_RESTORES = {"Cast", "DequantizeLinear", "Mul", "Reshape", "Slice", "Sub"}
+
+
+class ShareTurned(ir.passes.InPlacePass):
+    """Carry out the part of a plan that says which heads are tied."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self.plan = plan
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        graph, changed = model.graph, False
+        nodes = {node.name or "": node for node in graph} if self.plan.tied else {}
+        for name, position in self.plan.tied:
+            for mine in _stored(nodes[name].inputs[position]) if name in nodes else ():
+                for theirs in list(graph.initializers.values()):
+                    if theirs is not mine and _is_turned(theirs, mine):
+                        _share(graph, theirs, mine)
+                        changed = True
+                        break
+        return ir.passes.PassResult(model, modified=changed)
+
+
+def _stored(value: ir.Value | None) -> list[ir.Value]:
+    """The constants that a weight is restored from."""
+    if value is None or constant(value) is not None:
+        return [] if value is None else [value]
+    node = value.producer()
+    if node is None or node.op_type not in _RESTORES:
+        return []
+    return [found for read in node.inputs for found in _stored(read)]
+
+
+def _is_turned(theirs: ir.Value, mine: ir.Value) -> bool:
+    """Whether the one is the other with its last axis first."""
+    one, other = constant(theirs), constant(mine)
+    if one is None or other is None or one.dtype != other.dtype or other.nbytes < _LEAST:
+        return False
+    shape = other.shape.numpy()
+    if one.shape.numpy() != (shape[-1], *(shape[:-1] or (1,))):
+        return False
+    rows, columns = array(theirs), array(mine)
+    columns = columns.reshape(-1, columns.shape[-1])
+    rows = rows.reshape(len(rows), -1)
+    return np.array_equal(rows[0], columns[:, 0]) and np.array_equal(rows, columns.T)
+
+
+def _share(graph: ir.Graph, theirs: ir.Value, mine: ir.Value) -> None:
+    write, rank = Writer(graph), len(array(mine).shape)
+    name = f"{mine.name}_turned"
+    if rank == 1:
+        flat = write.constant(f"{name}_shape", np.array([-1]))
+        made = write.mover("Reshape", [theirs, flat], name)
+    else:
+        made = write.mover("Transpose", [theirs], name, {"perm": [*range(1, rank), 0]})
+    graph.insert_before(graph.node(0), made)
+    mine.replace_all_uses_with(made.outputs[0])
+    drop_unused(graph, mine)
