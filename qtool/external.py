@@ -7,13 +7,16 @@ Hugging Face cache `snapshots/x/model.onnx` is a link to `blobs/a`, and the data
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 import onnx_ir as ir
 
 from qtool.errors import ModelError
 from qtool.inline import HERE
+
+Mark: TypeAlias = tuple[int, ...]  # inode, size and time of the last change
 
 
 def external(model: ir.Model) -> Iterator[ir.ExternalTensor]:
@@ -94,6 +97,35 @@ def _check_extent(tensor: ir.ExternalTensor, size: int, what: str) -> None:
             f"{what} is cut short",
             f"it ends at byte {end} of {tensor.location}, which has {size}",
         )
+
+
+def marks(model: ir.Model, path: Path) -> dict[Path, Mark]:
+    """The files that a model is read from, and by what each is known to be as it was."""
+    places = {Path(tensor.base_dir) / tensor.location for tensor in external(model)}
+    return {place: _mark(place) for place in (path, *sorted(places))}
+
+
+def require_unchanged(files: Mapping[Path, Mark]) -> None:
+    """Weights are read when they are needed, from files that others may write to.
+
+    Raises:
+        ModelError: one of the files is not what it was.
+    """
+    for path, mark in files.items():
+        if _mark(path) != mark:
+            raise ModelError(
+                f"{path} changed while it was read",
+                "what came of it is in part of the one model and in part of another",
+                "run it again once nobody writes to the model",
+            )
+
+
+def _mark(path: Path) -> Mark:
+    try:
+        about = path.stat()
+    except OSError:  # it is gone
+        return ()
+    return about.st_ino, about.st_size, about.st_mtime_ns
 
 
 def folder_of(model: ir.Model) -> Path | None:

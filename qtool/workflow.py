@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from qtool.calibrate.spans import WHOLE, Shard
 from qtool.calibrate.spread import Workers, measure_spread
 from qtool.data.dataset import Dataset
 from qtool.errors import ModelError, QtoolError
+from qtool.external import Mark, marks, require_unchanged
 from qtool.files import atomic_path, check_output
 from qtool.numeric.histogram import Histogram
 from qtool.numeric.scheme import parse_scheme
@@ -50,7 +51,8 @@ from qtool.verify import check_written, rounded, same_function
 
 @dataclass(frozen=True)
 class Job:
-    """A model on its way: as it came, as it is transformed, and where it will be quantized."""
+    """A model on its way: as it came, as it is transformed, and where it will be quantized; and the
+    files that it is read from, as they were."""
 
     path: Path
     recipe: Recipe
@@ -61,6 +63,7 @@ class Job:
     notes: tuple[str, ...] = ()
     threads: int = 0
     dequantized: ir.Model | None = None
+    files: Mapping[Path, Mark] = field(default_factory=dict)
 
     @property
     def signature(self) -> Signature:
@@ -99,6 +102,7 @@ def open_job(
     """
     recipe.checked()
     loaded = models.load(path)
+    files = marks(loaded, path)
     original = open_file(path, threads=threads)
     original.close()  # it loads: that is known now, and its weights are not needed yet
     schemes = [parse_scheme(s) for s in recipe.schemes()]
@@ -117,7 +121,7 @@ def open_job(
         *idle(model, recipe, target, names, sites),
         *kernel_notes(model, sites, target),
     )
-    return Job(path, recipe, target, original, model, sites, notes, threads, real)
+    return Job(path, recipe, target, original, model, sites, notes, threads, real, files)
 
 
 def check_preparation(job: Job, feeds: Mapping[str, NDArray[Any]] | None) -> tuple[str, ...]:
@@ -139,8 +143,9 @@ def check_preparation(job: Job, feeds: Mapping[str, NDArray[Any]] | None) -> tup
         real = open_model(job.dequantized, threads=job.threads).run(asked)
         notes = rounded(before, real, certain=feeds is not None)
         before = real
-    after = open_model(job.model, threads=job.threads, lean=True)
-    same_function(before, after.run(asked), "preparing the model", tolerance(job.model))
+    found = open_model(job.model, threads=job.threads, lean=True).run(asked)
+    require_unchanged(job.files)
+    same_function(before, found, "preparing the model", tolerance(job.model))
     return tuple(notes)
 
 
@@ -269,9 +274,11 @@ def write(
 
     Raises:
         UsageError: the output exists, or is the input.
-        ModelError: there is nothing to quantize, or the result is larger or broken.
+        ModelError: there is nothing to quantize, the model changed meanwhile, or the result is
+            larger or broken.
     """
-    check_output(output, force=force, inputs=[job.path])
+    check_output(output, force=force, inputs=[job.path, *job.files])
+    require_unchanged(job.files)
     if not (quantized.plan.schemes or quantized.plan.activations):
         require_work(Sites(), allow_empty=allow_empty)
     before, after = models.file_size(job.path), len(quantized.data)
@@ -285,6 +292,7 @@ def write(
         temporary.write_bytes(quantized.data)
         keep = quantized.plan.keep_io_types
         ran = check_written(temporary, job.original, feeds, keep_io_types=keep)
+        require_unchanged(job.files)
     return Written(before, after, ran)
 
 

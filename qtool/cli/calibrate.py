@@ -86,7 +86,7 @@ def calibrate(
         job = workflow.smoothed(job, run)
     for note in workflow.check_preparation(job, next(used.batches(batch_size))):
         show.advice(note)
-    inputs = [model, *used.paths()]
+    inputs = [model, *job.files, *used.paths()]
     check_output(output, force=force, inputs=inputs)
     kept = Checkpoint(output, used)
     kept.check(inputs)

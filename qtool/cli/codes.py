@@ -9,6 +9,7 @@ import typer
 
 from qtool.errors import UsageError
 from qtool.numeric.letters import lettered, mapped, mapping_of, unlettered
+from qtool.numeric.scheme import HALVES
 
 
 class Scale(StrEnum):
@@ -90,7 +91,14 @@ def scheme_of(
             )
         if given["--scheme"] is not None:
             _agree(str(scheme), mapping)
-        scheme = mapped(recipes if scheme is None else scheme, mapping.value)
+        over = recipes if scheme is None else scheme
+        if over.strip().lower() in HALVES and mapping is not Mapping.LINEAR:
+            raise UsageError(
+                f"--mapping {mapping.value} is of no use with {over}",
+                "floats of 16 bits have no levels to choose",
+                f"say how many:  --bits 4 --mapping {mapping.value},  or leave it out",
+            )
+        scheme = mapped(over, mapping.value)
     if symmetric is None:
         return scheme
     if scheme is None:

@@ -154,9 +154,9 @@ def quantize(
         model, chosen, load_target(target), threads=threads, requantize=allow_requantize
     )
     if not dry_run:
-        check_output(output, force=force, inputs=[model])
+        check_output(output, force=force, inputs=[model, *job.files])
     if save_recipe is not None:
-        check_output(save_recipe, force=force, inputs=[model])
+        check_output(save_recipe, force=force, inputs=[model, *job.files])
     show.headline(job, measured or mode is o.Mode.WEIGHTS)
     used = None if data is None else o.open_chosen(data, job.signature, chosen, on_bad_file)
     if used is not None:

@@ -35,7 +35,7 @@ from qtool.passes.lower_einsum import LowerEinsum
 from qtool.passes.name_nodes import NameNodes
 from qtool.passes.raise_matmul import RaiseMatMul
 from qtool.passes.retype import Retype
-from qtool.passes.share_turned import ShareTurned
+from qtool.passes.share_turned import ShareFloats, ShareTurned
 from qtool.passes.widen_bias import WidenBias
 from qtool.passes.writer import is_made
 from qtool.plan.plan import Plan
@@ -71,6 +71,7 @@ PREPARE: tuple[type[ir.passes.PassBase], ...] = (
 
 REWRITES = (
     WidenBias, InsertQDQ, InsertDynamic, InsertGathered, ShareTurned, RaiseMatMul, Retype,
+    ShareFloats,
 )  # fmt: skip
 
 TRANSFORMS: dict[str, type[ir.passes.PassBase]] = {"equalize": Equalize}

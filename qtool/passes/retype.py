@@ -33,7 +33,7 @@ class _Computes:
 
 
 class Retype(ir.passes.InPlacePass):
-    """Carry out the part of a plan that speaks of float types; the last rewrite."""
+    """Carry out the part of a plan that speaks of float types."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()

@@ -1,6 +1,7 @@
 """What a tied head and its table store alike is stored once, as the table has it.
 
 head(Wq^T, s^T) beside gather(Wq, s)  =>  head(transpose(Wq), transpose(s))
+head(W^T) beside gather(W)            =>  head(transpose(W))                    of 16 bits, or float
 
 The runtime turns the constants when it loads, before it looks for what to fuse. Codes that are
 unpacked in blocks lie as (rows, blocks, size) for the table, as (blocks, size, rows) for the head.
@@ -14,6 +15,7 @@ import onnx_ir as ir
 from qtool.ops import constant
 from qtool.passes.edit import array, drop_unused
 from qtool.passes.writer import Writer
+from qtool.plan.float_types import FLOATS
 from qtool.plan.plan import Plan
 
 _LEAST = 256  # bytes: what a Transpose and its names take
@@ -38,6 +40,38 @@ class ShareTurned(ir.passes.InPlacePass):
                         changed = True
                         break
         return ir.passes.PassResult(model, modified=changed)
+
+
+class ShareFloats(ir.passes.InPlacePass):
+    """What stays float, or becomes 16 bits, is stored once too: preparation made a matrix of its own
+    of a table that was turned. Comes when all types are settled."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self.plan = plan
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        graph, changed = model.graph, False
+        floats = [v for v in graph.initializers.values() if v.dtype in FLOATS]
+        tables = [value for value in floats if _read_by(value, {"Gather"})]
+        for mine in floats if tables else ():
+            if mine in tables or mine.is_graph_output() or not _read_by(mine, {"MatMul", "Gemm"}):
+                continue
+            theirs = next((table for table in tables if _is_turned(table, mine)), None)
+            if theirs is not None:
+                _share(graph, theirs, mine)
+                changed = True
+        return ir.passes.PassResult(model, modified=changed)
+
+
+def _read_by(value: ir.Value, operators: set[str]) -> bool:
+    """Whether such a node reads a constant as its table or matrix, perhaps behind a Cast."""
+    for node, position in value.uses():
+        if node.op_type in operators and position == (0 if node.op_type == "Gather" else 1):
+            return True
+        if node.op_type == "Cast" and _read_by(node.outputs[0], operators):
+            return True
+    return False
 
 
 def _stored(value: ir.Value | None) -> list[ir.Value]:

@@ -24,7 +24,8 @@ from qtool.numeric.levels import MAKERS, Points
 from qtool.numeric.types import IntType, Mapping
 
 _TURNS = 3
-_SHARES = (0.6, 0.7, 0.85, 1.0, 1.2)  # of a scale, that are tried where levels do not follow it
+# of a scale, that are tried where levels do not follow it; of two levels one has no other sign
+_SHARES = tuple(sign * share for share in (0.6, 0.7, 0.85, 1.0, 1.2) for sign in (1, -1))
 _EXACT, _BINS = 1 << 17, 1 << 16  # values that are sorted; of more, bins are
 _CHUNK = 1 << 22  # values that are looked at together
 _HALF = np.finfo(np.float16)

@@ -34,14 +34,15 @@ def weight_params(
 
     With `negative` scales of few symmetric codes may be below 0, so that none of them is unused.
     """
-    if scheme.mapping != "linear":
-        return _finite(_booked(weight, scheme, granularity))
-    found = _linear(weight, scheme, granularity, negative=negative)
-    fits = scheme.method == "hqq" and scheme.range is None and not scheme.power_of_two
-    return _finite(hqq(weight, found) if fits else found)
+    with np.errstate(over="ignore"):  # what would be Inf costs too much to be chosen
+        if scheme.mapping != "linear":
+            return _finite(_booked(weight, scheme, granularity), scheme)
+        found = _linear(weight, scheme, granularity, negative=negative)
+        fits = scheme.method == "hqq" and scheme.range is None and not scheme.power_of_two
+        return _finite(hqq(weight, found) if fits else found, scheme)
 
 
-def _finite(params: QParams) -> QParams:
+def _finite(params: QParams, scheme: WeightScheme) -> QParams:
     """The parameters with scales by which every code is finite: those of a mask of -3.4e38 may have
     been rounded up, and Inf times a code of 0 is NaN."""
     most = np.finfo(np.float32).max
@@ -51,6 +52,7 @@ def _finite(params: QParams) -> QParams:
         ends = lowest(params) - params.zero_point, params.type.maximum - params.zero_point
         furthest = np.maximum(*np.abs(ends))
     limit = np.nextafter(most / np.maximum(furthest, 1).astype(np.float32), np.float32(0))
+    limit = power_of_two(limit, up=False) if scheme.power_of_two else limit
     over = np.abs(params.scale) > limit
     if not over.any():
         return params

@@ -4,11 +4,14 @@ its output.
 A convolution gives y[n, o, p] = sum over c, k of W[o, c, k] x[n, c, p stride + k dilation - pad];
 the column of (n, p) is what W is multiplied with there (im2col). The channels of each group have
 columns of their own.
+
+A transposed convolution of stride s is a convolution of stride 1 of its input with s - 1 zeros
+between neighbours, by the kernel turned around, padded by the kernel's extent - 1 - pad.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd, prod
 from typing import Any
 
@@ -27,7 +30,7 @@ _GOLDEN = 0.6180339887
 @dataclass(frozen=True)
 class Window:
     """How a convolution reads its input; `auto_pad` says how `pads` follow from the input's size,
-    if they do."""
+    if they do, `spread` how far apart neighbours are set first, with zeros between."""
 
     groups: int
     kernel: tuple[int, ...]
@@ -35,6 +38,23 @@ class Window:
     dilations: tuple[int, ...]
     pads: tuple[int, ...]
     auto_pad: str = "NOTSET"
+    spread: tuple[int, ...] | None = None
+
+    @classmethod
+    def turned(cls, node: ir.Node, weight: tuple[int, ...]) -> Window | None:
+        """The window of a ConvTranspose; None where groups share scales, or pads follow from the
+        output's size."""
+        plain = cls.of(node, weight)
+        if plain.groups > 1 or plain.auto_pad != "NOTSET" or "output_shape" in node.attributes:
+            return None
+        rank, more = len(plain.kernel), node.attributes.get("output_padding")
+        behind = (0,) * rank if more is None else tuple(more.as_ints())
+        extents = (*plain._extents(), *plain._extents())
+        pads = (
+            extent - 1 - pad + add
+            for extent, pad, add in zip(extents, plain.pads, (*(0,) * rank, *behind), strict=True)
+        )
+        return replace(plain, strides=(1,) * rank, pads=tuple(pads), spread=plain.strides)
 
     @classmethod
     def of(cls, node: ir.Node, weight: tuple[int, ...]) -> Window:
@@ -58,7 +78,12 @@ class Window:
     def columns(self, x: Floats, most: int) -> Floats:
         """(batch, channels, *sizes) -> (groups, columns, places): at most so many places."""
         rank, extents = len(self.kernel), self._extents()
+        x = x if self.spread is None else _apart(x, self.spread)
         pads = self._pads(x.shape[2:])
+        for axis, (begin, end) in enumerate(zip(pads[:rank], pads[rank:], strict=True), 2):
+            if begin < 0 or end < 0:  # what a transposed convolution cuts off beyond its kernel
+                x = np.take(x, range(max(-begin, 0), x.shape[axis] - max(-end, 0)), axis)
+        pads = tuple(max(pad, 0) for pad in pads)
         around = [(0, 0), (0, 0), *zip(pads[:rank], pads[rank:], strict=True)]
         windows = sliding_window_view(np.pad(x, around), extents, tuple(range(2, x.ndim)))
         steps = (1, 1, *self.strides, *self.dilations)
@@ -84,6 +109,15 @@ class Window:
             less.append(total // 2)
             more.append(total - total // 2)
         return (*less, *more) if self.auto_pad == "SAME_UPPER" else (*more, *less)
+
+
+def _apart(x: Floats, steps: tuple[int, ...]) -> Floats:
+    """(batch, channels, *sizes) with zeros between neighbours, those of an axis so far apart."""
+    sizes = [(size - 1) * step + 1 for size, step in zip(x.shape[2:], steps, strict=True)]
+    found = np.zeros((*x.shape[:2], *sizes), x.dtype)
+    places: tuple[Any, ...] = (..., *(slice(None, None, step) for step in steps))
+    found[places] = x
+    return found
 
 
 def rows(x: Floats, most: int) -> Floats:

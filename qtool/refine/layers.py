@@ -1,10 +1,11 @@
 """The layers whose weights can be rounded by what their inputs are, and those weights as matrices.
 
     Conv     W (outputs, channels / groups, *kernel)    each group a matrix
+    ConvTranspose   W (channels, outputs, *kernel)      as the convolution that it is (`columns`)
     Gemm     W (columns, rows), or transposed           MatMul     W (columns, rows)
 
-Nodes in bodies, recurrent layers, transposed convolutions and stacks of matrices are left out, and
-so keep what is nearest.
+Nodes in bodies, recurrent layers, transposed convolutions of groups and stacks of matrices are left
+out, and so keep what is nearest.
 """
 
 from __future__ import annotations
@@ -60,10 +61,17 @@ class Layer:
         """What its moments take while they are summed up."""
         return _BYTES * self.groups * self.width**2
 
+    @property
+    def _sizes(self) -> tuple[int, ...]:
+        """The axes of a kernel's sizes."""
+        return tuple(range(2, self.weight.ndim))
+
     def matrices(self, values: NDArray[Any]) -> NDArray[Any]:
         """An array of the weight's shape -> (groups, rows, columns)."""
         if self.window is None:
             return (values if self.transposed else values.T)[None]
+        if self.window.spread is not None:
+            values = np.flip(values.swapaxes(0, 1), self._sizes)
         outputs = values.shape[0] // self.groups
         return values.reshape(self.groups, outputs, -1)
 
@@ -71,6 +79,10 @@ class Layer:
         """The way back: (groups, rows, columns) -> the weight's shape."""
         if self.window is None:
             return np.ascontiguousarray(matrices[0] if self.transposed else matrices[0].T)
+        if self.window.spread is not None:
+            channels, outputs, *sizes = self.weight.shape
+            turned = np.flip(matrices.reshape(outputs, channels, *sizes), self._sizes)
+            return np.ascontiguousarray(turned.swapaxes(0, 1))
         return matrices.reshape(self.weight.shape)
 
     def grid(self) -> Grid:
@@ -183,13 +195,18 @@ def _conv(node: ir.Node, weight: Floats) -> Any:
     return partial(Layer, window=Window.of(node, weight.shape))
 
 
+def _turned(node: ir.Node, weight: Floats) -> Any:
+    window = Window.turned(node, weight.shape)
+    return None if window is None else partial(Layer, window=window)
+
+
 def _product(node: ir.Node, weight: Floats) -> Any:
     if weight.ndim != 2 or attribute(node, "transA", 0):
         return None
     return partial(Layer, window=None, transposed=bool(attribute(node, "transB", 0)))
 
 
-_MAKERS = {"Conv": _conv, "Gemm": _product, "MatMul": _product}
+_MAKERS = {"Conv": _conv, "ConvTranspose": _turned, "Gemm": _product, "MatMul": _product}
 
 
 def _alike(one: Layer, other: Layer) -> bool:
@@ -198,6 +215,8 @@ def _alike(one: Layer, other: Layer) -> bool:
     same = a.type == b.type and a.granularity == b.granularity
     form = one.transposed == other.transposed and (one.window is None) == (other.window is None)
     groups = one.groups == other.groups
+    if one.window is not None and other.window is not None:
+        form = form and (one.window.spread is None) == (other.window.spread is None)
     return (
         same and form and groups
         and np.array_equal(a.scale, b.scale)

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from typer.testing import Result
 
-from qtool.cli.codes import Scale
+from qtool.cli.codes import Mapping, Scale
 from qtool.cli.options import recipe_from
 from qtool.errors import UsageError
 
@@ -61,6 +61,7 @@ def test_a_recipe_gives_way_and_its_rules_do_not(tmp_path: Path) -> None:
         ({"bits": 17}, "weights of 17 bits"),
         ({"scheme": "w8u", "symmetric": True}, "--symmetric and --scheme w8u contradict"),
         ({"scheme": "w8a8s", "symmetric": False}, "--asymmetric and --scheme w8a8s contradict"),
+        ({"scheme": "fp16", "mapping": Mapping.KMEANS}, "of no use with fp16"),
         ({"weight_range": "8,-8"}, "range = 8,-8"),
         ({"weight_range": "1,2"}, "range = 1,2"),
         ({"weight_range": "nan,1"}, "range = nan,1"),

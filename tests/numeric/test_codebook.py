@@ -26,10 +26,12 @@ def points(values: list[float], mass: list[float] | None = None) -> Points:
     return Points(x, np.ones(len(x)) if mass is None else np.array(mass, float), 0.0 in values)
 
 
-def params_of(weight: Array, scheme: str, granularity: Granularity) -> QParams:
+def params_of(
+    weight: Array, scheme: str, granularity: Granularity, *, negative: bool = False
+) -> QParams:
     wish = parse_scheme(scheme)
     assert isinstance(wish, Scheme)
-    return weight_params(weight, wish.weight, granularity)
+    return weight_params(weight, wish.weight, granularity, negative=negative)
 
 
 def lost(weight: Array, params: QParams, cost: Array = 1.0) -> float:
@@ -79,21 +81,36 @@ def test_kmeans_of_few_values_is_the_best_of_all_partitions(seed: int, count: in
 @settings(max_examples=25, deadline=None)
 @given(
     st.integers(0, 10**6), st.sampled_from(["k", "kt", "kb16", "kg2"]), st.integers(2, 5),
-    st.sampled_from([0.0, 0.3]), st.sampled_from([1.0, 1e-3]),
+    st.sampled_from([0.0, 0.3]), st.sampled_from([1.0, 1e-3]), st.booleans(),
 )  # fmt: skip
 def test_kmeans_is_never_worse_than_even_levels(
-    seed: int, form: str, bits: int, pruned: float, size: float
+    seed: int, form: str, bits: int, pruned: float, size: float, negative: bool
 ) -> None:
     rng = np.random.default_rng(seed)
     weight = (rng.standard_t(3, (6, 48)) * rng.uniform(0.1, 2, (6, 1)) * size).astype(np.float32)
     weight[rng.random(weight.shape) < pruned] = 0
     views: dict[str, Granularity] = {"kt": PerTensor(), "kb16": PerBlock(1, 16)}
     view = views.get(form, PerChannel(0))
-    even = params_of(weight, f"w{bits}{form.replace('k', 's').replace('g2', '')}", view)
+    scheme = f"w{bits}{form.replace('k', 's').replace('g2', '')}"
+    even = params_of(weight, scheme, view, negative=negative)
     book = params_of(weight, f"w{bits}{form}", view)
     # the scales of a book are rounded to float16 where that holds them
     assert lost(weight, book) <= lost(weight, even) * 1.002
     assert (dequantize(quantize(weight, book), book)[weight == 0] == 0).all()
+
+
+def test_books_start_from_scales_that_use_every_even_code() -> None:
+    weight = np.random.default_rng(0).laplace(size=(32, 9)).astype(np.float32)
+    even = params_of(weight, "w2s", PerChannel(0), negative=True)
+    book = params_of(weight, "w2k", PerChannel(0))
+    assert lost(weight, book) <= lost(weight, even) * 1.002 and (book.scale < 0).any()
+
+
+def test_two_levels_of_log2_are_of_the_sign_of_each_channel() -> None:
+    weight = np.full((4, 64), 0.3, np.float32)
+    weight[::2] *= -1
+    params = params_of(weight, "wl2p", PerChannel(0))
+    np.testing.assert_allclose(dequantize(quantize(weight, params), params), weight, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -138,7 +155,7 @@ def test_a_channel_of_zeros_stays_and_spoils_nothing() -> None:
     weight[2] = 0
     params = params_of(weight, "w4k", PerChannel(0))
     restored = dequantize(quantize(weight, params), params)
-    assert (restored[2] == 0).all() and (params.scale > 0).all()
+    assert (restored[2] == 0).all() and (params.scale != 0).all()
     others = np.delete(weight, 2, 0)
     assert lost(weight, params) < 0.02 * float((others.astype(float) ** 2).sum())
 

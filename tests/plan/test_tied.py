@@ -16,7 +16,7 @@ from qtool.plan.tied import turned
 from qtool.recipe import Recipe, Rule
 from qtool.runtime import Session
 from qtool.target import load_target
-from tests.models import Array, as_run, normal, operators, save, sqnr
+from tests.models import Array, as_run, normal, operators, save, sqnr, weight
 
 slow = partial(pytest.param, marks=pytest.mark.slow)
 SMALL, LARGE = (96, 64), (640, 256)  # what is unpacked, and what is multiplied packed
@@ -111,6 +111,34 @@ def test_each_has_its_own(recipe: Recipe, target: str, tmp_path: Path) -> None:
     found = made(model(tmp_path / "m.onnx"), recipe, target=target)
     assert not found.plan.tied
     assert stored(found.data, SMALL) == 2
+
+
+@pytest.mark.parametrize("head", ["transpose", slow("gemm"), slow("copy")])
+@pytest.mark.parametrize("target", ["cpu", slow("portable")])
+@pytest.mark.parametrize("scheme", ["fp16", slow("bf16")])
+def test_of_16_bits_they_are_stored_once_too(
+    scheme: str, target: str, head: str, tmp_path: Path
+) -> None:
+    path = model(tmp_path / "m.onnx", SMALL, head)
+    found = made(path, Recipe(scheme=scheme), target=target)
+    assert stored(found.data, SMALL) == 1
+    assert len(found.data) < 0.55 * 4 * SMALL[0] * SMALL[1]
+    if target == "cpu":
+        assert operators(as_run(found.data, tmp_path)).count("Transpose") == 0  # folded at load
+    before, after = Session(path), Session(found.data)
+    assert sqnr(before.run({"i": IDS})["y"], after.run({"i": IDS})["y"]) > 40
+
+
+def test_where_both_stay_float_no_copy_is_added(tmp_path: Path) -> None:
+    graph = """g (int64[N,4] i) => (float[N,4,96] y) {
+        e = Gather(w, i) k = MatMul(e, u) h = Tanh(k)
+        t = Transpose<perm=[1,0]>(w) y = MatMul(h, t) }"""
+    path = save(tmp_path / "m.onnx", graph, w=normal(*SMALL, seed=3), u=weight(64, 64))
+    rules = tuple(Rule(match=match, scheme="float") for match in ("e", "y"))
+    found = made(path, Recipe(scheme="w8", rules=rules))
+    assert stored(found.data, SMALL) == 1
+    before, after = Session(path), Session(found.data)
+    assert sqnr(before.run({"i": IDS})["y"], after.run({"i": IDS})["y"]) > 35
 
 
 def test_only_the_same_values_are_tied(tmp_path: Path) -> None:
