@@ -99,10 +99,10 @@ def _check_extent(tensor: ir.ExternalTensor, size: int, what: str) -> None:
         )
 
 
-def marks(model: ir.Model, path: Path) -> dict[Path, Mark]:
-    """The files that a model is read from, and by what each is known to be as it was."""
+def marks(model: ir.Model) -> dict[Path, Mark]:
+    """The files that weights of a model lie in, and by what each is known to be as it was."""
     places = {Path(tensor.base_dir) / tensor.location for tensor in external(model)}
-    return {place: _mark(place) for place in (path, *sorted(places))}
+    return {place: mark(place) for place in sorted(places)}
 
 
 def require_unchanged(files: Mapping[Path, Mark]) -> None:
@@ -111,8 +111,8 @@ def require_unchanged(files: Mapping[Path, Mark]) -> None:
     Raises:
         ModelError: one of the files is not what it was.
     """
-    for path, mark in files.items():
-        if _mark(path) != mark:
+    for path, before in files.items():
+        if mark(path) != before:
             raise ModelError(
                 f"{path} changed while it was read",
                 "what came of it is in part of the one model and in part of another",
@@ -120,7 +120,8 @@ def require_unchanged(files: Mapping[Path, Mark]) -> None:
             )
 
 
-def _mark(path: Path) -> Mark:
+def mark(path: Path) -> Mark:
+    """By what a file is known to be as it was."""
     try:
         about = path.stat()
     except OSError:  # it is gone

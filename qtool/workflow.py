@@ -24,7 +24,7 @@ from qtool.calibrate.spans import WHOLE, Shard
 from qtool.calibrate.spread import Workers, measure_spread
 from qtool.data.dataset import Dataset
 from qtool.errors import ModelError, QtoolError
-from qtool.external import Mark, marks, require_unchanged
+from qtool.external import Mark, mark, marks, require_unchanged
 from qtool.files import atomic_path, check_output
 from qtool.numeric.histogram import Histogram
 from qtool.numeric.scheme import parse_scheme
@@ -101,8 +101,9 @@ def open_job(
         UsageError: a pattern of the recipe matches nothing.
     """
     recipe.checked()
+    before = mark(path)
     loaded = models.load(path)
-    files = marks(loaded, path)
+    files = {**marks(loaded), path.resolve(): before}
     original = open_file(path, threads=threads)
     original.close()  # it loads: that is known now, and its weights are not needed yet
     schemes = [parse_scheme(s) for s in recipe.schemes()]

@@ -127,7 +127,8 @@ def refined(done: Iterable[Done]) -> None:
             )
         if math.isnan(each.before):
             _say(
-                f"  {each.algorithm}: no output is a real number, so nobody knows what it is worth"
+                f"  {each.algorithm}: no output is a real number other than 0, so nobody knows "
+                "what it is worth"
             )
             continue
         left = "" if each.kept else ": not kept"

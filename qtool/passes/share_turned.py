@@ -43,8 +43,8 @@ class ShareTurned(ir.passes.InPlacePass):
 
 
 class ShareFloats(ir.passes.InPlacePass):
-    """What stays float, or becomes 16 bits, is stored once too: preparation made a matrix of its own
-    of a table that was turned. Comes when all types are settled."""
+    """What stays float, or becomes 16 bits, is stored once too: preparation made a matrix of the
+    table that a Transpose turned. Comes when all types are settled."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from typer.testing import Result
 
+from qtool import model as models
 from qtool import workflow
 from qtool.errors import ModelError
 from qtool.recipe import Recipe
@@ -73,3 +75,19 @@ def test_what_changes_meanwhile_is_told(which: str, how: str, when: str, tmp_pat
         else:
             workflow.write(job, result, output, None)
     assert not output.exists()
+
+
+def test_also_while_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, other = made(tmp_path / "m.onnx"), tmp_path / "other"
+    shutil.copy(path, other)
+    load = models.load
+
+    def slowly(of: Path) -> ir.Model:
+        model = load(of)
+        other.replace(path)
+        return model
+
+    monkeypatch.setattr(models, "load", slowly)
+    job = workflow.open_job(path, Recipe(scheme="w8").weights_only(), load_target("cpu"))
+    with pytest.raises(ModelError, match="changed while it was read"):
+        workflow.check_preparation(job, None)
