@@ -22,7 +22,7 @@ def require_fit(
         raise DataError(
             "the calibration file was made for another model or recipe",
             "the digest of the transformed model differs",
-            f"{again}  with the same --preset, --recipe and patterns",
+            f"{again}  with the same --bits or --scheme, --preset, --recipe and patterns",
         )
     if not calibration.complete:
         raise DataError(

@@ -60,7 +60,7 @@ Levels = Annotated[
 SchemeText = Annotated[
     str | None,
     typer.Option(
-        metavar="S", help="The exact form: w8a8, w8, w4b32, w8ca16, wl10al200, fp16, bf16, float."
+        metavar="S", help="The exact form: w8a8, w8, w4b32, w8ca16, wl10al200, w4k, fp16, float."
     ),
 ]
 Method = Annotated[

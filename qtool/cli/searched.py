@@ -216,7 +216,7 @@ def _sizes(found: Found, asked: Asked, size: int) -> None:
     wanted += [f"{asked.target_bits:g} bits"] if asked.target_bits else []
     complain(
         f"{' and '.join(wanted)} cannot be had",
-        f"with the fewest bits that there are it has {shown(size)}, and that is what was written",
+        f"the smallest that was found has {shown(size)}, and that is what was written",
     )
 
 

@@ -137,7 +137,7 @@ def parse_scheme(text: str) -> Wish:
         raise UsageError(
             f"--scheme {text!r} is not a scheme",
             "the form is w<bits>[s|u][b<block>|c|t], then a<bits>[s|u] for activations, "
-            "l<levels> in place of <bits>, k, p or q in place of s and u, or fp16",
+            "l<levels> in place of <bits>; or a codebook, w<bits>k|p|q[b<block>|c|t|g<n>]; or fp16",
             "try  --scheme w8a8,  w8,  w4b32,  wl10,  w4k  or  fp16",
         )
     w_codes, w_sign, where, a_codes, a_sign = match.groups()

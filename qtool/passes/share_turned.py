@@ -19,6 +19,7 @@ from qtool.plan.float_types import FLOATS
 from qtool.plan.plan import Plan
 
 _LEAST = 256  # bytes: what a Transpose and its names take
+_WIDER = {ir.DataType.INT4: ir.DataType.INT8, ir.DataType.UINT4: ir.DataType.UINT8}
 _RESTORES = {"Cast", "DequantizeLinear", "Mul", "Reshape", "Slice", "Sub"}
 
 
@@ -89,8 +90,7 @@ def _is_turned(theirs: ir.Value, mine: ir.Value) -> bool:
     one, other = constant(theirs), constant(mine)
     if one is None or other is None or one.dtype != other.dtype or other.nbytes < _LEAST:
         return False
-    shape = other.shape.numpy()
-    if one.shape.numpy() != (shape[-1], *(shape[:-1] or (1,))):
+    if len(one.shape) < 2 or len(array(theirs)) != array(mine).shape[-1] or one.size != other.size:
         return False
     rows, columns = array(theirs), array(mine)
     columns = columns.reshape(-1, columns.shape[-1])
@@ -99,13 +99,22 @@ def _is_turned(theirs: ir.Value, mine: ir.Value) -> bool:
 
 
 def _share(graph: ir.Graph, theirs: ir.Value, mine: ir.Value) -> None:
-    write, rank = Writer(graph), len(array(mine).shape)
-    name = f"{mine.name}_turned"
-    if rank == 1:
-        flat = write.constant(f"{name}_shape", np.array([-1]))
-        made = write.mover("Reshape", [theirs, flat], name)
-    else:
-        made = write.mover("Transpose", [theirs], name, {"perm": [*range(1, rank), 0]})
-    graph.insert_before(graph.node(0), made)
-    mine.replace_all_uses_with(made.outputs[0])
+    write, name, first = Writer(graph), f"{mine.name}_turned", graph.node(0)
+    *inner, rows = array(mine).shape
+    turned, cut = theirs, (rows, *inner)
+    if array(theirs).shape != cut:  # one of them has its blocks along an axis of their own
+        if theirs.dtype in _WIDER:  # onnxruntime 1.31 reshapes bytes and more
+            widened = write.cast(turned, _WIDER[theirs.dtype], f"{name}_wide")
+            graph.insert_before(first, widened)
+            turned = widened.outputs[0]
+        shape = write.constant(f"{name}_shape", np.array(cut))
+        made = write.mover("Reshape", [turned, shape], f"{name}_cut")
+        graph.insert_before(first, made)
+        turned = made.outputs[0]
+    if inner:
+        perm = [*range(1, len(cut)), 0]
+        made = write.mover("Transpose", [turned], name, {"perm": perm})
+        graph.insert_before(first, made)
+        turned = made.outputs[0]
+    mine.replace_all_uses_with(turned)
     drop_unused(graph, mine)

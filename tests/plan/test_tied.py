@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -79,6 +80,22 @@ def test_the_head_is_packed_all_the_same(scheme: str, contrib: bool, tmp_path: P
     assert not apart.plan.tied
     both = [next(w for key, w in p.plan.weights.items() if key[1] == 1) for p in (found, apart)]
     np.testing.assert_array_equal(both[0].params.scale, both[1].params.scale)
+
+
+@pytest.mark.parametrize("scheme", ["w4b32", slow("w4ub32"), slow("w8b32"), slow("w4")])
+def test_a_table_that_is_looked_up_shares_with_a_head_that_is_unpacked(
+    scheme: str, tmp_path: Path
+) -> None:
+    """Its codes lie in two axes, the head's in three, where it is unpacked in blocks."""
+    path, target = model(tmp_path / "m.onnx"), replace(load_target("cpu"), gathers=1)
+    job = workflow.open_job(path, Recipe(scheme=scheme, algorithms=()), target, threads=1)
+    found = workflow.build(job, None)
+    assert stored(found.data, SMALL) == 1
+    kernels = operators(as_run(found.data, tmp_path))
+    assert kernels.count("MatMul") == 1 and not {"Reshape", "Transpose"} & {*kernels}
+    before, after = Session(path), Session(found.data)
+    least = 17 if "4" in scheme else 35
+    assert sqnr(before.run({"i": IDS})["y"], after.run({"i": IDS})["y"]) > least
 
 
 def test_a_head_turned_in_the_graph_and_one_that_is_a_copy_give_one_file(tmp_path: Path) -> None:
