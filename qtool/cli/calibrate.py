@@ -62,6 +62,7 @@ def calibrate(
     from qtool.cli import show
     from qtool.cli.console import configure, progress
     from qtool.files import check_output
+    from qtool.refine.samples import drawn_for
     from qtool.target import load_target
 
     configure(quiet=quiet, more=verbose)
@@ -82,7 +83,7 @@ def calibrate(
     used = o.open_chosen(data, job.signature, chosen, on_bad_file)
     o.note_few(used)
     job.signature.without(used.states).check_batches(batch_size, len(used))
-    if (run := o.drawn_for(chosen.measured_before(), used, batch_size)) is not None:
+    if (run := drawn_for(chosen.measured_before(), used, batch_size)) is not None:
         job = workflow.smoothed(job, run)
     for note in workflow.check_preparation(job, next(used.batches(batch_size))):
         show.advice(note)

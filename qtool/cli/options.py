@@ -19,7 +19,6 @@ from qtool.cli.codes import WeightRange as WeightRange
 if TYPE_CHECKING:
     from qtool.data import Dataset
     from qtool.recipe import Recipe
-    from qtool.refine import samples as refining
     from qtool.signature import Signature
 
 
@@ -279,14 +278,6 @@ def open_chosen(
         for name in data.skipped:
             err.print(f"  {printable(name)}", markup=False)
     return data
-
-
-def drawn_for(recipe: Recipe, data: Dataset | None, batch_size: int) -> refining.Samples | None:
-    """The samples that the recipe's algorithms run, or None where none of them does."""
-    from qtool.algorithms import needing_samples
-    from qtool.refine.samples import drawn
-
-    return drawn(data, batch_size) if data and needing_samples(recipe.algorithms) else None
 
 
 def note_few(data: Dataset) -> None:

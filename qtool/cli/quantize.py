@@ -110,6 +110,7 @@ def quantize(
     from qtool.cli.console import configure, doing, out
     from qtool.errors import UsageError
     from qtool.files import atomic_write, check_output
+    from qtool.refine.samples import drawn_for
     from qtool.refine.state import MEMORY
     from qtool.target import load_target
 
@@ -169,9 +170,9 @@ def quantize(
     if dry_run:
         show.plan(workflow.dry_run(job), job)
         return
-    samples_to_run = o.drawn_for(chosen, used, batch_size)
-    if samples_to_run is not None:
-        job = workflow.smoothed(job, samples_to_run)
+    if (run := drawn_for(chosen.measured_before(), used, batch_size)) is not None:
+        job = workflow.smoothed(job, run)  # as calibrate does
+    samples_to_run = drawn_for(chosen, used, batch_size)
     found, feeds = _measured(job, used, calibration, batch_size)
     with doing() as doing_now:
         quantized = workflow.build(job, found, samples_to_run, doing_now, memory)

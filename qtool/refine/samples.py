@@ -15,10 +15,15 @@ from typing import TypeAlias
 
 import numpy as np
 
+from qtool.algorithms import find, needing_samples
 from qtool.data.dataset import Dataset
+from qtool.numeric.scheme import Scheme, parse_scheme
+from qtool.recipe import Recipe
 from qtool.refine.taps import Feeds
 
 LEARNED, JUDGED = 64, 32
+ROUNDERS = ("gptq", "adaround", "levels")
+FEW = 384  # learned from where weights of few bits are rounded: there is more to be mended
 BYTES = 128 << 20  # that they may hold, all together
 
 _Ranked: TypeAlias = tuple[int, int, Feeds]  # the hash, negative: a heap gives its least
@@ -32,8 +37,24 @@ class Samples:
     check: tuple[Feeds, ...]
 
 
-def drawn(data: Dataset, batch_size: int = 1) -> Samples:
-    """Reads all samples once and keeps those with the least hashes; one of three is set apart.
+def learned(recipe: Recipe) -> int:
+    """How many samples the recipe's algorithms learn from."""
+    rounding = any(find(recipe.algorithms, name) for name in ROUNDERS)
+    schemes = map(parse_scheme, recipe.schemes())
+    bits = [each.weight.type.bits for each in schemes if isinstance(each, Scheme)]
+    return FEW if rounding and min(bits, default=8) < 8 else LEARNED
+
+
+def drawn_for(recipe: Recipe, data: Dataset | None, batch_size: int) -> Samples | None:
+    """The samples that the recipe's algorithms run, or None where none of them does."""
+    if data is None or not needing_samples(recipe.algorithms):
+        return None
+    return drawn(data, batch_size, learned(recipe))
+
+
+def drawn(data: Dataset, batch_size: int = 1, learned: int = LEARNED) -> Samples:
+    """Reads all samples once and keeps those with the least hashes, `learned` and `JUDGED` of them;
+    at most one of three is set apart.
 
     Where states are carried, only those that start a sequence tell something by themselves. Batches
     are made of what was chosen: those of the data depend on its order.
@@ -45,7 +66,7 @@ def drawn(data: Dataset, batch_size: int = 1) -> Samples:
     data.blocks(batch_size)
     kept: list[_Ranked] = []
     held, seen, bound = 0, count(), -inf
-    most = max(2, (LEARNED + JUDGED) // batch_size) * batch_size
+    most = max(2, (learned + JUDGED) // batch_size) * batch_size
     for block in data.blocks(1):
         feeds = next(data.batches(1, [block]))
         rank = -min(data.hashes(feeds, 0))
@@ -60,8 +81,7 @@ def drawn(data: Dataset, batch_size: int = 1) -> Samples:
     if bound > -inf:  # there were more: the last batch need not be short
         del chosen[len(chosen) // batch_size * batch_size :]
     runs = chosen if batch_size == 1 else list(_batches(chosen, batch_size))
-    share = len(runs) * JUDGED // (LEARNED + JUDGED)
-    apart = max(1, share) if len(runs) > 1 else 0
+    apart = max(1, min(len(runs) // 3, JUDGED // batch_size)) if len(runs) > 1 else 0
     return Samples(tuple(runs[apart:]), tuple(runs[:apart] or runs))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 from qtool import model as models
@@ -22,7 +21,7 @@ from qtool.errors import MachineError
 from qtool.ops import constant
 from qtool.plan.plan import Plan
 from qtool.recipe import Recipe
-from qtool.refine.samples import Samples, drawn
+from qtool.refine.samples import Samples, drawn, learned
 from qtool.refine.state import MEMORY
 from qtool.target import Target
 from qtool.workflow import Job, Quantized
@@ -88,6 +87,7 @@ class Maker:
         self.batch_size, self.threads, self.requantize = batch_size, threads, requantize
         self.memory = memory
         self._measured: dict[str, Calibration] = {}  # by the digest of the model as transformed
+        self._drawn: dict[int, Samples] = {}  # by how many are learned from
         self._made = 0
 
     def job(self, recipe: Recipe) -> Job:
@@ -97,7 +97,7 @@ class Maker:
             QtoolError: as `workflow.open_job` and `workflow.smoothed`.
         """
         job = self.opened(recipe)
-        run = self.samples(recipe)
+        run = self.samples(recipe.measured_before())
         return job if run is None else workflow.smoothed(job, run)
 
     def opened(self, recipe: Recipe) -> Job:
@@ -147,9 +147,9 @@ class Maker:
 
     def samples(self, recipe: Recipe) -> Samples | None:
         """What the recipe's algorithms run, where one of them does."""
-        return self._drawn if self.data and needing_samples(recipe.algorithms) else None
-
-    @cached_property
-    def _drawn(self) -> Samples:
-        assert self.data is not None
-        return drawn(self.data, self.batch_size)
+        if self.data is None or not needing_samples(recipe.algorithms):
+            return None
+        count = learned(recipe)
+        if count not in self._drawn:
+            self._drawn[count] = drawn(self.data, self.batch_size, count)
+        return self._drawn[count]

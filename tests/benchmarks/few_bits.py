@@ -1,6 +1,7 @@
 """Few bits: each scheme by nearest, by the best that needs no data, and by the best with data.
 
-    python -m tests.benchmarks.few_bits [--bench DIR] [--models NAME ...] [--schemes S ...] [--time]
+    python -m tests.benchmarks.few_bits [--bench DIR] [--models NAME ...] [--schemes S ...]
+        [--by WAY ...] [--time]
 
 Calibrated on calib/ (256 samples; DIR's sets whole), judged on all of eval/. `lost` is what the
 score falls by (points of a share, percent of anything else), `bits` are those of the quantized
@@ -109,11 +110,15 @@ def lost(subject: Subject, before: float, after: float) -> float:
     return 100 * (before - after if subject.score in SHARED else after / before - 1)
 
 
-def report(subject: Subject, schemes: list[str], folder: Path, *, timed: bool) -> None:
+def report(
+    subject: Subject, schemes: list[str], ways: list[str], folder: Path, *, timed: bool
+) -> None:
     maker = Maker(subject.model, load_target("cpu"), subject.calib, folder, threads=1)
     for name in schemes:
         seen = dict[bytes, str]()
         for by, recipe in recipes(SCHEMES[name]).items():
+            if by not in ways:
+                continue
             made = maker.make(maker.job(recipe))
             same = seen.setdefault(made.quantized.data, by)
             if same != by:
@@ -137,6 +142,7 @@ def main() -> None:
     parser.add_argument("--bench", type=Path)
     parser.add_argument("--models", nargs="+", default=[])
     parser.add_argument("--schemes", nargs="+", default=list(SCHEMES), choices=SCHEMES)
+    parser.add_argument("--by", nargs="+", default=[*recipes("w8")], choices=recipes("w8"))
     parser.add_argument("--time", action="store_true", help="time over float too")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -144,7 +150,7 @@ def main() -> None:
     print(f"{'model':22}{'scheme':11}{'codes by':10}{heads}")
     for subject in subjects(options.bench and options.bench.resolve(), options.models):
         with tempfile.TemporaryDirectory() as folder:
-            report(subject, options.schemes, Path(folder), timed=options.time)
+            report(subject, options.schemes, options.by, Path(folder), timed=options.time)
 
 
 if __name__ == "__main__":

@@ -28,13 +28,12 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from qtool import inspect, workflow
-from qtool.algorithms import needing_samples
 from qtool.compare import latency
 from qtool.data import Declaration, open_dataset
 from qtool.data.dataset import Dataset
 from qtool.numeric.metrics import sqnr_db
 from qtool.recipe import Recipe
-from qtool.refine.samples import drawn
+from qtool.refine.samples import drawn_for
 from qtool.runtime import Session
 from qtool.signature import Signature
 from qtool.target import load_target
@@ -66,9 +65,9 @@ def ours(model: Path, data: Dataset, output: Path, recipe: Recipe | None = None)
     start = time.perf_counter()
     chosen = (recipe or Recipe()).model_copy(update={"samples": len(data)})
     job = workflow.open_job(model, chosen, load_target("cpu"))
-    samples = drawn(data) if needing_samples(chosen.algorithms) else None
-    if samples is not None:
-        job = workflow.smoothed(job, samples)
+    if (run := drawn_for(chosen.measured_before(), data, 1)) is not None:
+        job = workflow.smoothed(job, run)
+    samples = drawn_for(chosen, data, 1)
     feeds = next(data.batches(1))
     workflow.check_preparation(job, feeds)
     quantized = workflow.build(job, workflow.measure(job, data), samples)

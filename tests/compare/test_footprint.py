@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -196,7 +197,12 @@ except KeyboardInterrupt:
         while not (mark.exists() and mark.read_text()):
             assert run.poll() is None
             time.sleep(0.05)
+        # While the child is being started it is left to the child: on a busy machine for long.
         os.killpg(run.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(10)
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGINT)
         assert run.communicate(timeout=60) == ("interrupted\n", "")
     assert_gone(int(mark.read_text()))
 

@@ -9,8 +9,9 @@ import pytest
 
 from qtool import model as models
 from qtool.data import open_dataset
+from qtool.recipe import Recipe, Rule
 from qtool.refine import samples as drawing
-from qtool.refine.samples import JUDGED, LEARNED, Samples, drawn
+from qtool.refine.samples import FEW, JUDGED, LEARNED, Samples, drawn, learned
 from qtool.runtime import Session
 from tests.models import Array, build, normal
 
@@ -85,3 +86,16 @@ def test_a_batch_is_full_where_there_are_samples_for_it(tmp_path: Path) -> None:
     assert {len(feeds["x"]) for feeds in (*found.fit, *found.check)} == {7}
     found = of(tmp_path / "b", normal(256, 4, seed=3), size=128)
     assert [len(feeds["x"]) for feeds in (*found.fit, *found.check)] == [128, 128]
+
+
+def test_more_are_learned_from_where_few_bits_are_rounded() -> None:
+    assert learned(Recipe(scheme="w4a8")) == learned(Recipe(scheme="w3k")) == FEW
+    tables = Recipe(rules=(Rule(match="op:Gemm", scheme="w4"),))
+    assert learned(tables) == FEW
+    plain = Recipe(scheme="w4", algorithms=("equalize", "bias"))
+    halves = Recipe(scheme="fp16")
+    for recipe in (Recipe(), plain, halves, Recipe(scheme="w8", algorithms=("gptq",))):
+        assert learned(recipe) == LEARNED
+    # Transforms come before calibration, which knows nothing of what is rounded behind it.
+    smooth = Recipe(scheme="w4a8", algorithms=("smooth", "gptq"))
+    assert learned(smooth.measured_before()) == LEARNED
