@@ -27,7 +27,7 @@ from qtool.target import load_target
 from tests.calibrate import farm, made
 from tests.models import normal, save, weight
 
-README = (farm.ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (farm.ROOT / "docs" / "machines.md").read_text(encoding="utf-8")
 # Tens of milliseconds for a sample.
 SLOW = """g (float[N,24] x) => (float[N,8] y) {
     n = Constant<value = int64 {20000}>() c = Constant<value = bool {1}>()
@@ -146,9 +146,8 @@ def test_an_interrupted_run_goes_on(slow: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_readme_run_on_a_scheduler(folder: Path) -> None:
-    section = README.split("## Several machines")[1].split("\n## ")[0]
-    block = re.findall(r"```sh\n(.*?)```", section, flags=re.S)[0]
+def test_the_commands_of_the_docs_run_on_a_scheduler(folder: Path) -> None:
+    block = re.findall(r"```sh\n(.*?)```", PAGE, flags=re.S)[0]
     first, second, third = (line.split("#")[0].split() for line in block.splitlines())
     assert first == ["dask", "scheduler"]
     assert second == ["dask", "worker", "tcp://HOST:8786", "--nthreads", "1"]

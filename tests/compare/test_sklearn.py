@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 
 from qtool import workflow
 from qtool.compare.judge import compare
-from qtool.data import open_dataset
+from qtool.data import Dataset, open_dataset
 from qtool.recipe import Recipe
 from qtool.runtime import Session
 from qtool.target import load_target
@@ -23,6 +23,19 @@ _SLOW = {"digits_cnn", "digits_detector", "digits_mobile", "text_decoder", "text
          "text_transformer"}  # fmt: skip
 SMALL: list[Any] = [name for name in NAMES if name not in _SLOW]
 LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in NAMES if name in _SLOW]
+
+
+def perplexity(session: Session, data: Dataset) -> float:
+    """exp of the mean of scikit-learn's log loss of each token after the first."""
+    lost, count = 0.0, 0
+    for batch in data.batches(1):
+        logits, ids = session.run(batch)["logits"][0].astype(np.float64), batch["input_ids"][0]
+        chances = np.exp(logits - logits.max(axis=1, keepdims=True))
+        chances /= chances.sum(axis=1, keepdims=True)
+        every = range(logits.shape[1])
+        lost += sk.log_loss(ids[1:], chances[:-1], labels=every, normalize=False)
+        count += len(ids) - 1
+    return float(np.exp(lost / count))
 
 
 def made(name: str, folder: Path) -> Path:
@@ -54,8 +67,13 @@ def test_scores_are_scikit_learns(name: str, tmp_path: Path) -> None:
         images = json.loads((SAMPLES / name / "eval" / "annotations.json").read_text())["images"]
         assert found.scores["mAP"].n == len(images)
         return
-    assert found.labelled is not None
     sessions = (session, Session(candidate))
+    if set(found.scores) == {"perplexity"}:
+        score = found.scores["perplexity"]
+        for each, value in zip(sessions, (score.reference, score.candidate), strict=True):
+            assert value == pytest.approx(perplexity(each, data), rel=1e-5)
+        return
+    assert found.labelled is not None
     both = [
         np.concatenate([classes(s.run(batch)[found.labelled]) for batch in data.batches(1)])
         for s in sessions
