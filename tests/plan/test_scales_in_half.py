@@ -77,7 +77,7 @@ def test_a_cast_scale_is_fused_all_the_same(layer: str, scheme: str, tmp_path: P
     assert operators(as_run(result.data, tmp_path)) == ["MatMulNBits"]
     x = normal(32, 256)
     before, after = Session(path).run({"x": x})["y"], Session(result.data).run({"x": x})["y"]
-    assert sqnr(before, after) > {"2": 9, "3": 14, "4": 19, "6": 31, "8": 41}[scheme[1]]
+    assert sqnr(before, after) > {"2": 8, "3": 14, "4": 19, "6": 31, "8": 40}[scheme[1]]
 
 
 def test_in_a_body_and_for_what_unpacks_a_weight(tmp_path: Path) -> None:
