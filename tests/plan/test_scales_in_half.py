@@ -63,7 +63,15 @@ def test_they_are_rounded_where_float16_holds_them_and_there_are_enough() -> Non
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("scheme", ["w2b32", "w4b32", "w4ub32", "w4c", "w8b32", *SLOW])
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        "w4b32",
+        "w4c",
+        *(pytest.param(s, marks=pytest.mark.slow) for s in ("w2b32", "w4ub32", "w8b32")),
+        *SLOW,
+    ],
+)
 def test_a_cast_scale_is_fused_all_the_same(layer: str, scheme: str, tmp_path: Path) -> None:
     graph = f"g (float[N,256] x) => (float[N,512] y) {{ {LAYERS[layer]} }}"
     w = weight(512, 256)
