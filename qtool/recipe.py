@@ -106,10 +106,14 @@ class Recipe(BaseModel):
         """The same recipe without what has its turn after ranges are measured."""
         return self.model_copy(update={"algorithms": of_stage(self.algorithms, "transform")})
 
+    def weight_bits(self) -> set[int]:
+        """The bits that weights may get."""
+        schemes = map(parse_scheme, self.schemes())
+        return {scheme.weight.type.bits for scheme in schemes if isinstance(scheme, Scheme)}
+
     def concerned(self, entries: Iterable[str]) -> tuple[str, ...]:
         """Those of the entries that are for weights of some scheme of the recipe."""
-        schemes = [parse_scheme(text) for text in self.schemes()]
-        bits = {scheme.weight.type.bits for scheme in schemes if isinstance(scheme, Scheme)}
+        bits = self.weight_bits()
         found = ((entry, listed(entry)) for entry in entries)
         return tuple(e for e, each in found if each.below is None or any(map(each.takes, bits)))
 

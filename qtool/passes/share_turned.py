@@ -17,6 +17,7 @@ from qtool.passes.edit import array, drop_unused
 from qtool.passes.writer import Writer
 from qtool.plan.float_types import FLOATS
 from qtool.plan.plan import Plan
+from qtool.plan.tied import transposed
 
 _LEAST = 256  # bytes: what a Transpose and its names take
 _WIDER = {ir.DataType.INT4: ir.DataType.INT8, ir.DataType.UINT4: ir.DataType.UINT8}
@@ -90,19 +91,18 @@ def _is_turned(theirs: ir.Value, mine: ir.Value) -> bool:
     one, other = constant(theirs), constant(mine)
     if one is None or other is None or one.dtype != other.dtype or other.nbytes < _LEAST:
         return False
-    if len(one.shape) < 2 or len(array(theirs)) != array(mine).shape[-1] or one.size != other.size:
+    length = other.shape.numpy()[-1]
+    if len(one.shape) < 2 or one.shape.numpy()[0] != length or one.size != other.size:
         return False
-    rows, columns = array(theirs), array(mine)
-    columns = columns.reshape(-1, columns.shape[-1])
-    rows = rows.reshape(len(rows), -1)
-    return np.array_equal(rows[0], columns[:, 0]) and np.array_equal(rows, columns.T)
+    return transposed(array(theirs).reshape(length, -1), array(mine).reshape(-1, length))
 
 
 def _share(graph: ir.Graph, theirs: ir.Value, mine: ir.Value) -> None:
     write, name, first = Writer(graph), f"{mine.name}_turned", graph.node(0)
-    *inner, rows = array(mine).shape
+    given, wanted = (tensor.shape.numpy() for v in (theirs, mine) if (tensor := constant(v)))
+    *inner, rows = wanted
     turned, cut = theirs, (rows, *inner)
-    if array(theirs).shape != cut:  # one of them has its blocks along an axis of their own
+    if given != cut:  # one of them has its blocks along an axis of their own
         if theirs.dtype in _WIDER:  # onnxruntime 1.31 reshapes bytes and more
             widened = write.cast(turned, _WIDER[theirs.dtype], f"{name}_wide")
             graph.insert_before(first, widened)

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from qtool.numeric.affine import QParams
 from qtool.numeric.granularity import PerBlock, PerChannel
@@ -80,6 +81,10 @@ def turned(params: QParams) -> QParams:
 def _turned(table: ir.Value | None, weight: ir.TensorProtocol) -> bool:
     stored = constant(table)
     assert stored is not None
-    rows, columns = stored.numpy(), weight.numpy()
+    return transposed(stored.numpy(), weight.numpy())
+
+
+def transposed(rows: NDArray[Any], columns: NDArray[Any]) -> bool:
+    """Whether the one matrix is the other's transpose."""
     # A row tells most tables apart, and they may be of gigabytes.
     return np.array_equal(rows[0], columns[:, 0]) and np.array_equal(rows, columns.T)

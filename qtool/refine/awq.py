@@ -25,12 +25,9 @@ from qtool.passes.equalize import DEAD
 from qtool.passes.streams import Factors, Stream, apply, streams
 from qtool.plan.sites import Sites, find_sites
 from qtool.recipe import Recipe
-from qtool.refine.cases import Case, batches, gained, measure, ones
-from qtool.refine.judge import Judge
-from qtool.refine.loss import gains, heard, loss
-from qtool.refine.observed import Part, Tensor, readers_of, tensors_of
+from qtool.refine.cases import Case, batches, better, chosen, measure, ones
+from qtool.refine.observed import Tensor, readers_of, tensors_of
 from qtool.refine.samples import Samples
-from qtool.refine.trial import trial
 from qtool.target import Target
 
 POWERS = tuple(np.arange(1, 21) / 20)
@@ -62,11 +59,7 @@ def awq(
             changed |= factors is not None and apply(case.stream, factors, "scaled")
     if not changed:
         return model
-    judge = Judge(model, (*samples.fit, *samples.check), threads)
-    before, after = (
-        trial(each, judge, samples, recipe, target, threads) for each in (model, found)
-    )
-    return found if not len(after) or np.mean(after - before) >= WORTHWHILE else model
+    return better(model, found, samples, recipe, target, threads, WORTHWHILE)
 
 
 def _case(stream: Stream, sites: Sites, listed: Listed) -> Case | None:
@@ -84,19 +77,7 @@ def _case(stream: Stream, sites: Sites, listed: Listed) -> Case | None:
 
 def _choose(case: Case, every: list[Stream]) -> Factors | None:
     """The factors of least error, or None where they are not worthwhile."""
-    if not case.sound:
-        return None
-    loud = gains(case.stream)
-    heard_by = heard(every, {reader.end.node for reader in case.readers})
-
-    def cost(factors: Factors, part: Part) -> float:
-        return loss(case.tensors, case.readers, factors, loud, heard_by, part)
-
-    same = ones(case.stream)
-    best = min([same, *_candidates(case)], key=lambda factors: cost(factors, "fit"))
-    if best is same:
-        return None
-    return best if gained(cost(same, "check"), cost(best, "check")) >= WORTHWHILE else None
+    return chosen(case, every, _candidates(case), WORTHWHILE) if case.sound else None
 
 
 def _candidates(case: Case) -> Iterator[Factors]:

@@ -10,9 +10,14 @@ import numpy as np
 import onnx_ir as ir
 
 from qtool.passes.streams import Factors, Stream
+from qtool.recipe import Recipe
+from qtool.refine.judge import Judge
+from qtool.refine.loss import gains, heard, loss
 from qtool.refine.observed import Part, Reader, Tensor
 from qtool.refine.samples import Samples
 from qtool.refine.taps import Taps
+from qtool.refine.trial import trial
+from qtool.target import Target
 
 _PLACES: dict[Part, int] = {"fit": 1024, "check": 512}  # of a layer, over all samples
 _BYTES = 256 << 20
@@ -77,7 +82,48 @@ def measure(model: ir.Model, cases: list[Case], samples: Samples, threads: int) 
                     reader.observe(values[reader.tensor], part, most)
 
 
-def gained(before: float, after: float) -> float:
+def chosen(
+    case: Case, every: list[Stream], candidates: Iterable[Factors], least: float
+) -> Factors | None:
+    """Of the candidates the one of least loss, or None if it gains less than `least` dB on samples
+    that it was not chosen on."""
+    heard_by = heard(every, {reader.end.node for reader in case.readers})
+    loud = gains(case.stream)
+
+    def cost(factors: Factors, part: Part) -> float:
+        return loss(case.tensors, case.readers, factors, loud, heard_by, part)
+
+    same = ones(case.stream)
+    best = min([same, *candidates], key=lambda factors: cost(factors, "fit"))
+    if best is same or _gained(cost(same, "check"), cost(best, "check")) < least:
+        return None
+    return best
+
+
+def better(
+    model: ir.Model,
+    found: ir.Model,
+    samples: Samples,
+    recipe: Recipe,
+    target: Target,
+    threads: int,
+    least: float,
+) -> ir.Model:
+    """The one that was found, if its outputs once quantized are nearer to float's by `least` dB;
+    else the model itself.
+
+    Raises:
+        ModelError: the model cannot be run.
+    """
+    # All samples: one number for each stream was learned from them, and few tell less.
+    judge = Judge(model, (*samples.fit, *samples.check), threads)
+    before, after = (
+        trial(each, judge, samples, recipe, target, threads) for each in (model, found)
+    )
+    return found if not len(after) or np.mean(after - before) >= least else model
+
+
+def _gained(before: float, after: float) -> float:
     """By how many dB an error fell; 0 where there is none."""
     return float(10 * np.log10(before / after)) if before > 0 and after > 0 else 0.0
 

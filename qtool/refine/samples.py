@@ -17,7 +17,6 @@ import numpy as np
 
 from qtool.algorithms import find, needing_samples
 from qtool.data.dataset import Dataset
-from qtool.numeric.scheme import Scheme, parse_scheme
 from qtool.recipe import Recipe
 from qtool.refine.taps import Feeds
 
@@ -40,9 +39,7 @@ class Samples:
 def learned(recipe: Recipe) -> int:
     """How many samples the recipe's algorithms learn from."""
     rounding = any(find(recipe.algorithms, name) for name in ROUNDERS)
-    schemes = map(parse_scheme, recipe.schemes())
-    bits = [each.weight.type.bits for each in schemes if isinstance(each, Scheme)]
-    return FEW if rounding and min(bits, default=8) < 8 else LEARNED
+    return FEW if rounding and min(recipe.weight_bits(), default=8) < 8 else LEARNED
 
 
 def drawn_for(recipe: Recipe, data: Dataset | None, batch_size: int) -> Samples | None:

@@ -27,12 +27,10 @@ from qtool.passes.equalize import DEAD, even
 from qtool.passes.streams import Factors, Stream, apply, largest, streams
 from qtool.plan.sites import find_sites
 from qtool.recipe import Recipe
-from qtool.refine.cases import Case, batches, gained, measure, ones
-from qtool.refine.judge import Judge
-from qtool.refine.loss import gains, heard, loss
-from qtool.refine.observed import Part, Tensor, readers_of, tensors_of
+from qtool.refine.cases import Case, batches, better, chosen, measure
+from qtool.refine.loss import gains
+from qtool.refine.observed import Tensor, readers_of, tensors_of
 from qtool.refine.samples import Samples
-from qtool.refine.trial import trial
 from qtool.target import Target
 
 ALPHAS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -67,34 +65,17 @@ def smooth(
             changed |= factors is not None and apply(case.stream, factors, "smoothed")
     if not changed:
         return model
-    # All samples: one number for each stream was learned from them, and few tell less.
-    judge = Judge(model, (*samples.fit, *samples.check), threads)
-    before, after = (
-        trial(each, judge, samples, recipe, target, threads) for each in (model, found)
-    )
-    return found if not len(after) or np.mean(after - before) >= WORTHWHILE else model
+    return better(model, found, samples, recipe, target, threads, WORTHWHILE)
 
 
 def _choose(case: Case, every: list[Stream]) -> Factors | None:
     """The factors of least error, or None where they are not worthwhile."""
-    stream, tensors, readers = case.stream, case.tensors, case.readers
     if not case.sound:
         return None
-    loud = gains(stream)
-    heard_by = heard(every, {reader.end.node for reader in readers})
-    peaks, least = _peaks(stream, tensors), _least(stream, tensors)
-
-    def cost(factors: Factors, part: Part) -> float:
-        return loss(tensors, readers, factors, loud, heard_by, part)
-
-    same = ones(stream)
-    if _most(peaks, loud) < WORTHWHILE:
+    peaks, least = _peaks(case.stream, case.tensors), _least(case.stream, case.tensors)
+    if _most(peaks, gains(case.stream)) < WORTHWHILE:
         return None
-    tried = [same, *_candidates(stream, peaks, least)]
-    best = min(tried, key=lambda factors: cost(factors, "fit"))
-    if best is same:
-        return None
-    return best if gained(cost(same, "check"), cost(best, "check")) >= WORTHWHILE else None
+    return chosen(case, every, _candidates(case.stream, peaks, least), WORTHWHILE)
 
 
 def _most(peaks: Factors, loud: Factors) -> float:
