@@ -15,8 +15,6 @@ from __future__ import annotations
 import argparse
 import logging
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -25,51 +23,20 @@ from qtool.algorithms import needing_samples
 from qtool.bodies import nodes_in
 from qtool.compare.judge import compare
 from qtool.compare.latency import measure
-from qtool.data import carried, open_dataset
-from qtool.data.dataset import Dataset
+from qtool.data import carried
 from qtool.ops import constant
 from qtool.recipe import Recipe
 from qtool.runtime import Session
 from qtool.search.making import Candidate, Maker
 from qtool.target import load_target
-from tests.benchmarks import peers
-from tests.benchmarks.forms import SAMPLES, TASKS, judged_on
+from tests.benchmarks.methods import Subject, subjects
 
 SCHEMES = {
     "w8": "w8", "w6": "w6", "w4b32": "w4b32", "w4": "w4", "w3": "w3", "w2": "w2", "w4a8": "w4a8",
     "kmeans-256": "w8k", "kmeans-16": "w4k", "log2-16": "w4p",
 }  # fmt: skip
 SHARES = {"w6": "w8", "w3": "w4"}
-SHARED = ("top1", "mAP")  # scores that are shares
-BENCH = {"resnet8_cifar10": "cifar", "resnet8_large_cifar10": "cifar", "mnist_cntk": "mnist"}
 TIMED, SECONDS = 16, 1.5
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A model, data to calibrate on and to be judged on, and the score that it is judged by."""
-
-    name: str
-    model: Path
-    calib: Dataset
-    judged: Dataset
-    score: str
-
-
-def subjects(bench: Path | None, chosen: list[str]) -> Iterator[Subject]:
-    for name, task in TASKS.items():
-        if task.quantized and (not chosen or name in chosen):
-            model = SAMPLES / name / "model.onnx"
-            calib = open_dataset(SAMPLES / name / "calib", Session(model).signature)
-            yield Subject(name, model, calib.choose(256, 0), judged_on(name), task.score)
-    for name, data in BENCH.items() if bench else ():
-        if bench and (not chosen or name in chosen):
-            model = bench / "models" / f"{name}.onnx"
-            calib, judged = (
-                peers.opened(bench / "data" / f"{data}_{part}.npz", Session(model).signature)
-                for part in ("calib", "eval")
-            )
-            yield Subject(name, model, calib, judged, "top1")
 
 
 def recipes(scheme: str) -> dict[str, Recipe]:
@@ -107,7 +74,7 @@ def ratio(subject: Subject, candidate: Path) -> float:
 
 def lost(subject: Subject, before: float, after: float) -> float:
     """Points of a share; else the percentage by which an error is greater."""
-    return 100 * (before - after if subject.score in SHARED else after / before - 1)
+    return 100 * (before - after if subject.task.shared else after / before - 1)
 
 
 def report(
@@ -125,11 +92,11 @@ def report(
                 print(f"{subject.name:22}{name:11}{by:10}  as {same}", flush=True)
                 continue
             found = compare(subject.model, made.path, subject.judged)
-            score = found.scores[subject.score]
-            fell = lost(subject, score.reference, score.candidate)
-            unit = "pp" if subject.score in SHARED else "% "
+            before, after = subject.scores(found)
+            fell = lost(subject, before, after)
+            unit = "pp" if subject.task.shared else "% "
             first = found.outputs[0]
-            cells = f"{score.candidate:9.4f}{fell:+8.2f} {unit}{first.sqnr_db:8.2f}"
+            cells = f"{after:9.4f}{fell:+8.2f} {unit}{first.sqnr_db:8.2f}"
             cells += f"{found.size.ratio:8.3f}{bits(made):7.2f}"
             if timed and by == "data":
                 cells += f"{ratio(subject, made.path):7.2f}"
@@ -148,7 +115,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     heads = f"{'score':>9}{'lost':>11}{'SQNR':>8}{'size':>8}{'bits':>7}{'time' * options.time:>7}"
     print(f"{'model':22}{'scheme':11}{'codes by':10}{heads}")
-    for subject in subjects(options.bench and options.bench.resolve(), options.models):
+    for subject in subjects(options.bench and options.bench.resolve(), options.models, 256):
         with tempfile.TemporaryDirectory() as folder:
             report(subject, options.schemes, options.by, Path(folder), timed=options.time)
 

@@ -38,12 +38,16 @@ class Task:
 
     name: str
     score: str = "top1"
-    quantized: bool = True
+    large: bool = True  # whether weights are most of the file
+
+    @property
+    def shared(self) -> bool:
+        """Whether the score is a share."""
+        return self.score in ("top1", "mAP")
 
     def shown(self, value: float) -> str:
         """A share in percent, anything else as it is."""
-        share = self.score in ("top1", "mAP")
-        return f"{100 * value:.2f} %" if share else f"{value:.5g}"
+        return f"{100 * value:.2f} %" if self.shared else f"{value:.5g}"
 
 
 TASKS = {

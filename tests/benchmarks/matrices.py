@@ -41,7 +41,7 @@ from qtool.rounding import ROUNDINGS
 from qtool.rounding.problem import Problem
 from qtool.rounding.scales import Grid, fitted
 from qtool.target import load_target
-from tests.benchmarks.few_bits import subjects
+from tests.benchmarks.methods import subjects
 from tests.models import Array
 
 ROWS, COLUMNS, PLACES = 128, 384, 2048
@@ -165,7 +165,7 @@ SYNTHETIC = "independent", "AR(0.9)", "16 factors", "loud channels"
 
 def of_models(bench: Path | None, chosen: list[str]) -> Iterator[tuple[str, list[Matrix]]]:
     """Name -> the layers of a model with one matrix of 32 columns and more."""
-    for subject in subjects(bench, chosen):
+    for subject in subjects(bench, chosen, 256):
         recipe = Recipe(scheme="w4", algorithms=())
         job = workflow.open_job(subject.model, recipe, load_target("cpu"), threads=1)
         decide, plan = workflow._decided(job, {})

@@ -36,7 +36,7 @@ from qtool.recipe import Recipe
 from qtool.runtime import Session
 from qtool.target import load_target
 from tests.benchmarks import peers
-from tests.benchmarks.forms import SAMPLES, TASKS, Task, judged_on, score_of
+from tests.benchmarks.forms import SAMPLES, TASKS, Task, judged_on
 
 EVERY = 1 << 21  # more than any tensor here holds for a sample, which `calibrated` checks
 COUNTS = (256, 1024, 2048, 4096)
@@ -54,9 +54,8 @@ class Subject:
 
     def scores(self, found: Comparison) -> tuple[float, float]:
         """Of the float model and of the candidate."""
-        if self.name in TASKS:
-            return score_of(self.name, found)
-        return found.scores["top1"].reference, found.scores["top1"].candidate
+        score = found.scores[self.task.score]
+        return score.reference, score.candidate
 
 
 @dataclass(frozen=True)
@@ -69,12 +68,15 @@ class Result:
     sqnr: float
 
 
-def subjects(bench: Path | None, chosen: Sequence[str]) -> Iterator[Subject]:
+def subjects(
+    bench: Path | None, chosen: Sequence[str], samples: int | None = None
+) -> Iterator[Subject]:
+    """All, or the chosen, with so many samples of calib/, or with all; DIR's sets are whole."""
     for name, task in TASKS.items():
         if task.quantized and (not chosen or name in chosen):
             model = SAMPLES / name / "model.onnx"
             calib = open_dataset(SAMPLES / name / "calib", Session(model).signature)
-            yield Subject(name, model, calib, judged_on(name), task)
+            yield Subject(name, model, calib.choose(samples, 0), judged_on(name), task)
     for name, data in peers.MODELS.items() if bench else ():
         if bench and (not chosen or name in chosen):
             model = bench / "models" / f"{name}.onnx"

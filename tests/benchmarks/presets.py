@@ -19,7 +19,7 @@ import contextlib
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,53 +27,27 @@ from onnxruntime.quantization import CalibrationMethod
 
 from qtool.algorithms import ALGORITHMS
 from qtool.compare.judge import compare
-from qtool.compare.result import Comparison
-from qtool.data import open_dataset
-from qtool.data.dataset import Dataset
 from qtool.recipe import Recipe, presets
-from qtool.runtime import Session
 from tests.benchmarks import peers
-from tests.benchmarks.forms import SAMPLES, TASKS, judged_on, score_of
+from tests.benchmarks.methods import Subject, subjects
 from tests.benchmarks.skewed import skewed
 
-MODELS = ("digits_mobile", "text_transformer", "digits_cnn", "digits_decoder", "digits_mlp")
-BENCH = {"resnet8_cifar10": "cifar", "resnet8_large_cifar10": "cifar", "resnet8_skewed": "cifar"}
+MODELS = (
+    "digits_mobile", "text_transformer", "digits_cnn", "digits_decoder", "digits_mlp",
+    "resnet8_cifar10", "resnet8_large_cifar10",
+)  # fmt: skip
+SKEWED, SOURCE = "resnet8_skewed", "resnet8_cifar10"
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A model, and data to calibrate on and to be judged on."""
-
-    name: str
-    model: Path
-    calib: Dataset
-    judged: Dataset
-
-    def score(self, found: Comparison) -> float:
-        """In percent where it is a share."""
-        if self.name in TASKS:
-            share = TASKS[self.name].score != "mse"
-            return score_of(self.name, found)[1] * (100 if share else 1)
-        return found.scores["top1"].candidate * 100
-
-
-def subjects(bench: Path | None, chosen: list[str], scratch: Path) -> Iterator[Subject]:
+def every(bench: Path | None, chosen: list[str], scratch: Path) -> Iterator[Subject]:
     for name in MODELS:
         if not chosen or name in chosen:
-            model = SAMPLES / name / "model.onnx"
-            calib = open_dataset(SAMPLES / name / "calib", Session(model).signature)
-            yield Subject(name, model, calib.choose(256, 0), judged_on(name))
-    for name, data in BENCH.items() if bench else ():
-        if bench and (not chosen or name in chosen):
-            model = bench / "models" / f"{name}.onnx"
-            if name == "resnet8_skewed":
-                model = scratch / f"{name}.onnx"
-                skewed(bench / "models" / "resnet8_cifar10.onnx", model)
-            sets = [
-                peers.opened(bench / "data" / f"{data}_{part}.npz", Session(model).signature)
-                for part in ("calib", "eval")
-            ]
-            yield Subject(name, model, *sets)
+            yield from subjects(bench, [name], 256)
+    if not chosen or SKEWED in chosen:
+        for subject in subjects(bench, [SOURCE], 256):
+            model = scratch / f"{SKEWED}.onnx"
+            skewed(subject.model, model)
+            yield replace(subject, name=SKEWED, model=model)
 
 
 def recipes() -> dict[str, Recipe]:
@@ -91,7 +65,8 @@ def accuracy(subject: Subject, folder: Path) -> None:
         found = compare(subject.model, output, subject.judged)
         first = found.outputs[0]
         agreement = first.agreement.value * 100 if first.agreement else np.nan
-        cells = f"{first.sqnr_db:8.2f}{agreement:10.2f}{subject.score(found):10.4g}"
+        score = subject.scores(found)[1] * (100 if subject.task.shared else 1)
+        cells = f"{first.sqnr_db:8.2f}{agreement:10.2f}{score:10.4g}"
         print(f"{subject.name:23}{name:18}{cells}{found.size.ratio:8.3f}{seconds:8.1f}", flush=True)
 
 
@@ -126,17 +101,17 @@ def main() -> None:
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        every = subjects(options.bench and options.bench.resolve(), options.models, folder)
+        found = every(options.bench and options.bench.resolve(), options.models, folder)
         if options.time:
             heads = [*presets(), "ort minmax", "ort percent."]
             print(f"{'seconds':23}" + "".join(f"{head:>12}" for head in heads))
-            for subject in every:
+            for subject in found:
                 timed(subject, folder)
             return
         print(
             f"{'model':23}{'by':18}{'SQNR':>8}{'agreement':>10}{'score':>10}{'size':>8}{'made':>8}"
         )
-        for subject in every:
+        for subject in found:
             accuracy(subject, folder)
 
 

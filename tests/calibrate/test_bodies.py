@@ -1,74 +1,17 @@
-"""Statistics of tensors inside If, Loop and Scan: those of the unrolled model, in flat memory."""
+"""Statistics of tensors inside If, Loop and Scan: those of the unrolled model."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 import pytest
 
-from qtool.calibrate.measuring import Measuring
-from qtool.calibrate.stream import Stream
 from qtool.errors import DataError
 from qtool.numeric.histogram import Histogram
-from qtool.numeric.tally import LOTS, seeds
 from qtool.passes import prepare
-from tests.models import Array, build, normal, weight
-
-W = weight(4, 4)
-LOOP = """g (float[N,4] x, int64 trips) => (float[N,4] y, float[M,N,4] rows) {
-    y, rows = Loop(trips, , x) <body = b (int64 i, bool c, float[N,4] state)
-        => (bool d, float[N,4] next, float[N,4] row) {
-            d = Identity(c) m = MatMul(state, w) next = Tanh(m) row = Neg(m)
-    }>
-}"""
-# Each turn takes one branch; the Loop runs as often as there are positive values in x.
-NESTED = """g (float[N,4] x) => (float[N,4] y) {
-    z = ReduceMax<keepdims=0>(x) more = Cast<to=7>(z)
-    y = Loop(more, , x) <body = b (int64 i, bool c, float[N,4] state) => (bool d, float[N,4] next) {
-        d = Identity(c)
-        half = Mod(i, two) even = Equal(half, zero)
-        next = If(even) <
-            then_branch = t () => (float[N,4] p) { a = MatMul(state, w) p = Relu(a) },
-            else_branch = e () => (float[N,4] q) { k = Mul(state, w0) q = Sub(k, one) }
-        >
-    }>
-}"""
-WITHIN = """g (float[2,4] x, bool taken, int64 trips) => (float[2,4] y) {
-    y = If(taken) <
-        then_branch = t () => (float[2,4] p) {
-            r = Relu(x)
-            p = Loop(trips, , r) <body = b (int64 i, bool c, float[2,4] s) => (bool d, float[2,4] n)
-                { d = Identity(c) n = MatMul(s, w) }>
-        },
-        else_branch = e () => (float[2,4] q) { q = Sub(x, one) }
-    >
-}"""
-SCAN = """g (float[2,4] first, float[T,2,4] xs) => (float[2,4] last, float[T,2,4] ys) {
-    last, ys = Scan(first, xs) <num_scan_inputs = 1,
-        body = b (float[2,4] state, float[2,4] slice) => (float[2,4] next, float[2,4] out) {
-            m = MatMul(slice, w) a = Add(state, m) next = Tanh(a) out = Mul(a, m)
-        }>
-}"""
-CONSTANTS: dict[str, Array] = {"w": W, "w0": np.float32(-2), "one": np.float32(1)}
-INTEGERS: dict[str, Array] = {"two": np.array(2), "zero": np.array(0)}
-
-
-def prepared(graph: str, opset: int = 21) -> ir.Model:
-    every = {**CONSTANTS, **INTEGERS}
-    used = {k: v for k, v in every.items() if re.search(rf"\b{k}\b", graph)}
-    return prepare(build(graph, opset=opset, **used))
-
-
-def measured(
-    model: ir.Model, tensors: str, *samples: dict[str, Array], most: int = 256
-) -> dict[str, Histogram]:
-    stream = Stream(model, tensors.split(), most=most)
-    for number, feeds in enumerate(samples):
-        stream.see(feeds, (number,), number)
-    return stream.histograms()
+from tests.calibrate.bodies import COUNTING, LOOP, NESTED, SCAN, WITHIN, W, measured, prepared
+from tests.models import Array, build, normal
 
 
 def ends(*arrays: Array) -> tuple[float, float]:
@@ -186,62 +129,6 @@ def test_an_empty_tensor_tells_nothing() -> None:
     assert (both.low, both.high) == (one.low, one.high)
 
 
-COUNTING = """g (float[1,8] x, int64 trips) => (float[1,8] y) {
-    y = Loop(trips, , x) <body = b (int64 i, bool c, float[1,8] state)
-        => (bool d, float[1,8] next) { d = Identity(c) next = Add(state, one) }>
-}"""
-
-
-def test_each_turn_has_the_same_share_of_what_is_counted() -> None:
-    """4096 values of 50 turns: 82 of each, give or take what chance does."""
-    turns, most = 50, 4096
-    feeds = {"x": np.zeros((1, 8), np.float32), "trips": np.array(turns)}
-    found = measured(prepared(COUNTING), "next", feeds, most=most)["next"]
-    assert found.on_grid
-    values, counts = found.sorted
-    assert list(values) == list(range(1, turns + 1))
-    expected = most / turns
-    chi_squared = float(((counts - expected) ** 2 / expected).sum())
-    assert chi_squared < 85.4  # exceeded by chance once in 1,000 times at 49 degrees of freedom
-
-
-def test_a_longer_turn_has_a_greater_share() -> None:
-    """A tensor that grows by a row on each turn, filled with the row's number."""
-    model = prepared("""g (float[A,8] x, int64 trips) => (float[B,8] y) {
-        y = Loop(trips, , x) <body = b (int64 i, bool c, float[C,8] state)
-            => (bool d, float[E,8] next) {
-                d = Identity(c) filled = Add(state, one) grown = Concat<axis=0>(filled, filled)
-                next = Identity(grown)
-            }>
-    }""")
-    feeds = {"x": np.zeros((1, 8), np.float32), "trips": np.array(4)}
-    found = measured(model, "filled", feeds, most=4096)["filled"]
-    values, counts = found.sorted
-    assert list(values) == [1, 2, 3, 4]
-    np.testing.assert_allclose(counts / counts.sum(), np.array([1, 2, 4, 8]) / 15, atol=0.03)
-
-
-def test_memory_does_not_grow_with_the_trips(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes out of the model, and what it carries from turn to turn, keeps its size."""
-    sizes = []
-    inner = Stream._with_choice
-
-    def spy(self: Stream, graph: Measuring, *rest: Any) -> Any:
-        fed = inner(self, graph, *rest)
-        session = self._session
-        assert session is not None
-        sizes.append(sum(array.size for array in session.run(fed).values()))
-        return fed
-
-    monkeypatch.setattr(Stream, "_with_choice", spy)
-    for trips in (1, 10, 1000):
-        feeds = {"x": normal(1, 8), "trips": np.array(trips)}
-        measured(prepared(COUNTING), "state next", feeds)
-    assert len(sizes) == 3
-    assert len(set(sizes)) == 1
-    assert sizes[0] < 3 * 256
-
-
 @pytest.mark.parametrize(
     ("bad", "what"), [(np.nan, "NaN"), (np.inf, "Inf"), (-np.inf, "Inf")], ids=str
 )
@@ -268,33 +155,6 @@ def test_a_mask_whose_sum_is_beyond_float32_is_no_infinity() -> None:
     x = np.full((1, 8), -3.0e38, np.float32)
     found = measured(prepared(COUNTING), "state", {"x": x, "trips": np.array(2)})
     assert found["state"].low == np.float32(-3.0e38)
-
-
-def test_samples_together_tell_what_they_tell_one_by_one() -> None:
-    model, xs = prepared(LOOP), normal(4, 4, seed=5)
-    alone = measured(model, "m", *({"x": x[None], "trips": np.array(3)} for x in xs))["m"]
-    stream = Stream(model, ["m"], most=256)
-    stream.see({"x": xs, "trips": np.array(3)}, (0, 1, 2, 3), 0)
-    together = stream.histograms()["m"]
-    assert (together.low, together.high) == pytest.approx((alone.low, alone.high), rel=1e-6)
-    assert together.total == alone.total
-
-
-def test_slots_draw_lots_of_their_own() -> None:
-    """Each sample's slots do so whichever samples are beside it."""
-    drawn = seeds((3, 5), 4096)
-    assert drawn.min() >= 1
-    assert drawn.max() < LOTS
-    assert len(set(drawn.tolist())) > 8100
-    np.testing.assert_array_equal(drawn, np.concatenate([seeds((3,), 4096), seeds((5,), 4096)]))
-
-
-def test_two_runs_tell_the_same() -> None:
-    feeds = [{"x": normal(3, 4, seed=s) + np.float32(4)} for s in range(3)]
-    one, two = (measured(prepared(NESTED), "state a k", *feeds) for _ in range(2))
-    for name, found in one.items():
-        assert found.bins.tobytes() == two[name].bins.tobytes()
-        assert found.counts.tobytes() == two[name].counts.tobytes()
 
 
 def test_tensors_inside_and_outside_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,13 +168,14 @@ def test_the_commands_of_the_docs_run_on_a_scheduler(folder: Path) -> None:
     assert (folder / "model.calib").read_bytes() == calibrate(folder, "changed") != whole
 
 
-def test_what_goes_wrong_on_a_worker_is_said_as_ever(folder: Path) -> None:
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_what_goes_wrong_on_a_worker_is_said_as_ever(folder: Path, count: int) -> None:
     bad = normal(3, 8, 8)
     bad[1, 2, 3] = np.nan
     np.save(folder / "calib" / "017.npy", bad)
     arguments = ("--data", folder / "calib", "-o", folder / "out")
     alone = qtool("calibrate", folder / "model.onnx", *arguments)
-    result = qtool("calibrate", folder / "model.onnx", *arguments, "--workers", 2)
+    result = qtool("calibrate", folder / "model.onnx", *arguments, "--workers", count)
     assert result.exit_code == alone.exit_code == 4
     said = [line for line in result.stderr.splitlines() if not line.startswith("measuring")]
     assert said == alone.stderr.splitlines()

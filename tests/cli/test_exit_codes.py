@@ -128,6 +128,7 @@ def test_130_interrupted(candidate: Path, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"eval"}
 
 
+@pytest.mark.slow  # in one process: test_compare_command
 def test_exit_zero_is_for_gates_alone(candidate: Path, tmp_path: Path) -> None:
     gate = ("--gate", "sqnr >= 60dB", "--exit-zero")
     done = run("compare", MODEL, candidate, *DATA, *gate)

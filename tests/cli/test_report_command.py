@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from qtool.cli.app import app
-from qtool.compare import latency as harness
 from tests.cli.conftest import SAMPLES
+from tests.conftest import hurry
 
 Run = Callable[..., Result]
 FOLDER = SAMPLES / "digits_cnn"
@@ -25,7 +25,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of a model of 2 bits, with a gate that it does not meet."""
     folder = tmp_path_factory.mktemp("run")
     hasty = pytest.MonkeyPatch()
-    hasty.setattr(harness, "SECONDS", 0.2)
+    hurry(hasty)
     for arguments in (
         ("quantize", FOLDER / "model.onnx", "--bits", 2, "-o", folder / "c.onnx"),
         (

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from qtool.compare import latency as harness
 from tests.data.remotes import Counted, forget, served, upload
 
 Run = Callable[..., Result]
@@ -64,10 +63,8 @@ def test_calibrate(qtool: Run, cnn: Path, bucket: str) -> None:
                "--calibration", cnn / "remote"))  # fmt: skip
 
 
-def test_a_run_names_the_url(
-    qtool: Run, cnn: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(harness, "SECONDS", 0.2)
+@pytest.mark.usefixtures("brief")
+def test_a_run_names_the_url(qtool: Run, cnn: Path, bucket: str, tmp_path: Path) -> None:
     model, report = cnn.parent / "model.onnx", tmp_path / "run.json"
     result = qtool("compare", model, model, "--data", f"{URL}/eval", "--samples", 20,
                    "--latency", "--gate", "latency.ratio <= 0.01", "--json", report)  # fmt: skip

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from qtool import model
 from qtool.data import Dataset, open_dataset
+from tests.compare.shell import Case
 
 Array = NDArray[Any]
 Build = Callable[..., Path]
@@ -52,9 +53,5 @@ def feed(tmp_path: Path) -> Feed:
 
 
 @pytest.fixture
-def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Timing takes no longer than it must; what it finds is not looked at."""
-    monkeypatch.setattr("qtool.compare.latency.SECONDS", 0.4)
-    monkeypatch.setattr("qtool.compare.footprint.FEWEST_ROUNDS", 1)
-    monkeypatch.setattr("qtool.compare.footprint.MEMORY_ROUNDS", 1)
-    monkeypatch.setattr("qtool.compare.footprint.SECONDS", 0.0)
+def case(build: Build, tmp_path: Path) -> Case:
+    return Case(build, tmp_path)

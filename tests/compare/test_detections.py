@@ -104,8 +104,14 @@ def run(build: Build, place: Path, x: Array, toml: str, body: str) -> Any:
     return compare(path, path, open_dataset(place, model.signature(model.load(path))))
 
 
-@pytest.mark.parametrize("form", ["xyxy", "xywh", "cxcywh"])
-@pytest.mark.parametrize("layout", ["rows", "columns"])
+@pytest.mark.parametrize(
+    ("form", "layout"),
+    [
+        ("xyxy", "rows"), ("xywh", "columns"), ("cxcywh", "rows"),
+        *(pytest.param(*each, marks=pytest.mark.slow)
+          for each in (("xyxy", "columns"), ("xywh", "rows"), ("cxcywh", "columns"))),
+    ],
+)  # fmt: skip
 def test_map_is_pycocotools(build: Build, place: Path, form: str, layout: str) -> None:
     x = outputs(form, ROWS)
     x = x if layout == "rows" else x.transpose(0, 2, 1).copy()

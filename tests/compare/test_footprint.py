@@ -38,6 +38,7 @@ child.Session = Crashing
 @pytest.fixture(autouse=True)
 def once(monkeypatch: pytest.MonkeyPatch) -> None:
     """One process for each model is enough to see what is measured."""
+    monkeypatch.setattr(footprint, "MEMORY_ROUNDS", 1)
     monkeypatch.setattr(footprint, "FEWEST_ROUNDS", 1)
     monkeypatch.setattr(footprint, "MOST_ROUNDS", 1)
 
@@ -132,6 +133,7 @@ def test_none_is_started_after_one_failed(large: Path, monkeypatch: pytest.Monke
 
 
 def test_each_number_is_the_least_of_a_few(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(footprint, "MEMORY_ROUNDS", 2)
     values = {"load": iter([3.0, 5.0, 2.0]), "memory": iter([9e6, 7e6])}
 
     def child(what: str, path: Path, *rest: Any) -> tuple[dict[str, Any], str]:
@@ -151,11 +153,11 @@ def test_one_that_hangs_is_ended(
 ) -> None:
     mark = tmp_path / "pid"
     monkeypatch.setattr(footprint, "_START", _HANGS.format(str(mark)))
-    monkeypatch.setattr(footprint, "PATIENCE", 5)
+    monkeypatch.setattr(footprint, "PATIENCE", 3)
     _, notes = measure_footprint(large, large, X, threads=1)
     first = "load time and memory of large.onnx cannot be measured: "
     assert set(notes) == {
-        first + "it takes longer than 5 s", first + "the process that runs it ended with 1"
+        first + "it takes longer than 3 s", first + "the process that runs it ended with 1"
     }  # fmt: skip
     assert_gone(int(mark.read_text()))
 

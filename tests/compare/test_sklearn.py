@@ -19,8 +19,8 @@ from qtool.target import load_target
 
 SAMPLES = Path(__file__).parents[2] / "sample_models"
 NAMES = sorted(path.parent.name for path in SAMPLES.glob("*/model.onnx"))
-_SLOW = {"digits_cnn", "digits_detector", "digits_mobile", "text_decoder", "text_gru", "text_lstm",
-         "text_transformer"}  # fmt: skip
+_SLOW = {"digits_cnn", "digits_decoder", "digits_detector", "digits_mobile", "text_decoder",
+         "text_gru", "text_lstm", "text_transformer"}  # fmt: skip
 SMALL: list[Any] = [name for name in NAMES if name not in _SLOW]
 LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in NAMES if name in _SLOW]
 
