@@ -11,9 +11,10 @@ between neighbours, by the kernel turned around, padded by the kernel's extent -
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import gcd, prod
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
@@ -23,6 +24,8 @@ from numpy.typing import NDArray
 from qtool.ops import attribute
 
 Floats = NDArray[np.float32]
+Shape: TypeAlias = tuple[int, ...]
+Seen: TypeAlias = Sequence[Any]  # arrays that columns are made of; None where one is left out
 
 _GOLDEN = 0.6180339887
 

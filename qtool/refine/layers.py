@@ -1,29 +1,25 @@
 """The layers whose weights can be rounded by what their inputs are, and those weights as matrices.
 
-    Conv     W (outputs, channels / groups, *kernel)    each group a matrix
-    ConvTranspose   W (channels, outputs, *kernel)      as the convolution that it is (`columns`)
-    Gemm     W (columns, rows), or transposed           MatMul     W (columns, rows)
-
-Nodes in bodies, recurrent layers, transposed convolutions of groups and stacks of matrices are left
-out, and so keep what is nearest.
+How a node multiplies its weights, and which nodes, stands in `forms`. Nodes in bodies, transposed
+convolutions of groups and stacks of matrices are left out, and so keep what is nearest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from qtool.numeric.affine import Codes, QParams, lowest
+from qtool.numeric.affine import QParams, lowest
 from qtool.numeric.granularity import PerBlock, spread
-from qtool.ops import attribute, constant
+from qtool.ops import constant, weights_of
 from qtool.plan.plan import Plan
-from qtool.refine.columns import Floats, Window, rows
+from qtool.refine.columns import Floats
+from qtool.refine.forms import Form, form_of
 from qtool.rounding.problem import Problem, Reals
 from qtool.rounding.scales import Grid
 
@@ -37,19 +33,22 @@ _BYTES = 32
 @dataclass(frozen=True, eq=False)
 class Layer:
     """A weight, and the nodes that multiply it: several, where they read one tensor and quantize it
-    alike. `window` is None for a product of matrices, whose weight is stored as (rows, columns)
-    only if `transposed`."""
+    alike."""
 
     keys: tuple[Key, ...]
     weight: Floats
     params: QParams
-    window: Window | None
-    transposed: bool = False
+    forms: tuple[Form, ...]  # how each of them multiplies it; the same matrices for all
+
+    @property
+    def uses(self) -> tuple[tuple[Key, Form], ...]:
+        """Who multiplies it, and how."""
+        return tuple(zip(self.keys, self.forms, strict=True))
 
     @property
     def groups(self) -> int:
         """How many matrices the weight is made of."""
-        return 1 if self.window is None else self.window.groups
+        return self.forms[0].groups
 
     @property
     def width(self) -> int:
@@ -57,33 +56,22 @@ class Layer:
         return int(self.matrices(self.weight).shape[2])
 
     @property
+    def apart(self) -> bool:
+        """Whether no scale is shared by several matrices, unless one is for all."""
+        return self.grid().scale.size == self.params.scale.size
+
+    @property
     def bytes(self) -> int:
         """What its moments take while they are summed up."""
         return _BYTES * self.groups * self.width**2
 
-    @property
-    def _sizes(self) -> tuple[int, ...]:
-        """The axes of a kernel's sizes."""
-        return tuple(range(2, self.weight.ndim))
-
     def matrices(self, values: NDArray[Any]) -> NDArray[Any]:
         """An array of the weight's shape -> (groups, rows, columns)."""
-        if self.window is None:
-            return (values if self.transposed else values.T)[None]
-        if self.window.spread is not None:
-            values = np.flip(values.swapaxes(0, 1), self._sizes)
-        outputs = values.shape[0] // self.groups
-        return values.reshape(self.groups, outputs, -1)
+        return self.forms[0].matrices(values)
 
-    def restored(self, matrices: Codes) -> Codes:
+    def restored(self, matrices: NDArray[Any]) -> NDArray[Any]:
         """The way back: (groups, rows, columns) -> the weight's shape."""
-        if self.window is None:
-            return np.ascontiguousarray(matrices[0] if self.transposed else matrices[0].T)
-        if self.window.spread is not None:
-            channels, outputs, *sizes = self.weight.shape
-            turned = np.flip(matrices.reshape(outputs, channels, *sizes), self._sizes)
-            return np.ascontiguousarray(turned.swapaxes(0, 1))
-        return matrices.reshape(self.weight.shape)
+        return self.forms[0].restored(matrices, self.weight.shape)
 
     def grid(self) -> Grid:
         """Its scales and zero points as the matrices share them."""
@@ -105,16 +93,13 @@ class Layer:
         """The parameters with scales and zero points of such a grid."""
 
         def stored(values: NDArray[Any]) -> NDArray[Any]:
-            if self.window is None and values.size > 1:
-                values = values[0] if self.transposed else values[0].T
-            return values.reshape(self.params.scale.shape)  # one of all has no axes
+            shape = self.params.scale.shape
+            if values.size > 1:
+                values = self.forms[0].restored(values, shape)
+            return values.reshape(shape)  # one of all has no axes
 
         scale, zero = stored(grid.scale).astype(np.float32), stored(grid.zero_point)
         return replace(self.params, scale=scale, zero_point=zero.astype(np.int32))
-
-    def columns(self, x: Floats, most: int) -> Floats:
-        """What a node reads -> (groups, columns, places)."""
-        return rows(x, most) if self.window is None else self.window.columns(x, most)
 
     def problem(self, target: Reals, moments: Reals) -> Problem:
         """What is asked of a rounding algorithm; `target` (groups, rows, columns)."""
@@ -150,19 +135,19 @@ def find_layers(model: ir.Model, plan: Plan) -> list[Layer]:
     """
     found: list[Layer] = []
     known: dict[str, list[int]] = {}  # a weight's tensor -> places in `found`
-    for node in model.graph:
-        key = node.name or "", 1
+    uses = [(node, position) for node in model.graph for position, _ in weights_of(node)]
+    for node, position in uses:
+        key = node.name or "", position
         weight = plan.weights.get(key)
         layer = None if weight is None else _layer(node, key, weight.params)
         if layer is None or weight is None:
             continue
         places = known.setdefault(weight.tensor, [])
         for place in places:
-            if _alike(found[place], layer):
-                first = found[place]
-                found[place] = Layer(
-                    (*first.keys, key), first.weight, first.params, first.window, first.transposed
-                )
+            first = found[place]
+            if _alike(first, layer):
+                keys, forms = (*first.keys, key), (*first.forms, *layer.forms)
+                found[place] = replace(first, keys=keys, forms=forms)
                 break
         else:
             places.append(len(found))
@@ -177,48 +162,22 @@ def find_layers(model: ir.Model, plan: Plan) -> list[Layer]:
 
 
 def _layer(node: ir.Node, key: Key, params: QParams) -> Layer | None:
-    tensor = constant(node.inputs[1])
-    if node.op_type not in _MAKERS or node.domain != "" or tensor is None:
+    tensor, data = constant(node.inputs[key[1]]), node.inputs[0]
+    if tensor is None or data is None or data.is_initializer():
         return None
-    data = node.inputs[0]
-    if data is None or data.is_initializer():
+    form = form_of(node, key[1], tuple(tensor.shape.numpy()))
+    if form is None:
         return None
-    weight = tensor.numpy().astype(np.float32, copy=False)
-    made = _MAKERS[node.op_type](node, weight)
-    if made is None:
-        return None
-    layer: Layer = made(keys=(key,), weight=weight, params=params)
-    return layer
-
-
-def _conv(node: ir.Node, weight: Floats) -> Any:
-    return partial(Layer, window=Window.of(node, weight.shape))
-
-
-def _turned(node: ir.Node, weight: Floats) -> Any:
-    window = Window.turned(node, weight.shape)
-    return None if window is None else partial(Layer, window=window)
-
-
-def _product(node: ir.Node, weight: Floats) -> Any:
-    if weight.ndim != 2 or attribute(node, "transA", 0):
-        return None
-    return partial(Layer, window=None, transposed=bool(attribute(node, "transB", 0)))
-
-
-_MAKERS = {"Conv": _conv, "ConvTranspose": _turned, "Gemm": _product, "MatMul": _product}
+    return Layer((key,), tensor.numpy().astype(np.float32, copy=False), params, (form,))
 
 
 def _alike(one: Layer, other: Layer) -> bool:
     """Whether one choice of codes can serve both; the weight is the same."""
     a, b = one.params, other.params
-    same = a.type == b.type and a.granularity == b.granularity
-    form = one.transposed == other.transposed and (one.window is None) == (other.window is None)
-    groups = one.groups == other.groups
-    if one.window is not None and other.window is not None:
-        form = form and (one.window.spread is None) == (other.window.spread is None)
+    places = np.arange(one.weight.size).reshape(one.weight.shape)
     return (
-        same and form and groups
+        a.type == b.type and a.granularity == b.granularity
+        and np.array_equal(one.matrices(places), other.matrices(places))
         and np.array_equal(a.scale, b.scale)
         and np.array_equal(a.zero_point, b.zero_point)
         and (a.book is b.book or (a.book is not None and a.book.same(b.book)))

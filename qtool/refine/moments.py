@@ -13,15 +13,15 @@ layer while all are to be right, it does too much: half of it is done, and littl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
 
 from qtool.refine.columns import Floats
 from qtool.refine.layers import Layer
+from qtool.refine.reads import Reads
 from qtool.refine.state import State
-from qtool.refine.taps import Taps
 from qtool.rounding.problem import Reals
 
 _FEWEST = 512  # columns that are worth a product of their own
@@ -80,33 +80,14 @@ class Moments:
 
 def moments_of(state: State, quantized: ir.Model, layers: Sequence[Layer]) -> list[Moments]:
     """Of what each layer reads, over all samples, in float and with all before it quantized."""
-    keys = [key for layer in layers for key in layer.keys]
-    exact, rounded = _reads(state.model), _reads(quantized)
-    made = {value.name for node in quantized.graph for value in node.outputs}
-    made |= {value.name for value in quantized.graph.inputs}
-    # A product whose input is quantized on the run is another node by now, its input is not.
-    names = {key: (exact[key[0]], rounded.get(key[0], exact[key[0]])) for key in keys}
-    before = _taps(state, state.model, (x for x, _ in names.values()))
-    after = _taps(state, quantized, (y for _, y in names.values() if y in made))
+    reads = Reads(state.model, quantized, layers, state.threads)
     sums = [Moments(layer.groups, layer.width) for layer in layers]
     for feeds in state.samples.fit:
-        expected, given = before.run(feeds), after.run(feeds)
+        seen = reads.run(feeds)
         for layer, moments in zip(layers, sums, strict=True):
             work = layer.groups * layer.width**2
             most = max(_FEWEST_PLACES, min(_PLACES, int(_WORK / work)))
-            for key in layer.keys:
-                x = expected[names[key][0]]
-                y = given.get(names[key][1], x)
-                same = x.shape == y.shape  # else there are as many as the data have it
-                moments.add(layer.columns(x if same else y, most), layer.columns(y, most))
+            for key, form in layer.uses:
+                x, y = (form.columns(each, most) for each in seen[key])
+                moments.add(x, y)
     return sums
-
-
-def _taps(state: State, model: ir.Model, names: Iterable[str]) -> Taps:
-    return Taps(model, names, threads=state.threads)
-
-
-def _reads(model: ir.Model) -> dict[str, str]:
-    """Node -> what it reads as data."""
-    reading = ((node, node.inputs[0]) for node in model.graph if node.inputs)
-    return {node.name or "": value.name or "" for node, value in reading if value is not None}

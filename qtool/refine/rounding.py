@@ -71,7 +71,7 @@ def _rounded(state: State, by: str, below: int | None) -> State:
     for group in in_groups([layer for layer in layers if layer not in wide], _PASSES):
         # Ranges stay as they are, so that nothing is to be decided again until the end.
         now = replace(state, plan=_with_codes(state.plan, found, by))
-        quantized = now.quantized()
+        quantized = replace(now, plan=_unfed(now.plan, group)).quantized()
         for load in in_loads(group, state.memory):
             found.update(_codes(now, quantized, load, ROUNDINGS.get(by)))
     if not found:
@@ -87,6 +87,14 @@ def _with_codes(plan: Plan, found: Mapping[Key, Chosen], by: str) -> Plan:
     return replace(plan, weights=weights)
 
 
+def _unfed(plan: Plan, layers: Sequence[Layer]) -> Plan:
+    """The plan without those weights that multiply what comes of them, if a float kernel does: what
+    their codes lose, which are to be chosen, is not to be made good of."""
+    fed = {key for layer in layers for key, form in layer.uses if form.recurs}
+    kept = {k: w for k, w in plan.weights.items() if k not in fed or w.form != "stored"}
+    return replace(plan, weights=kept)
+
+
 def _codes(
     state: State,
     quantized: ir.Model,
@@ -100,7 +108,7 @@ def _codes(
         few = layer.params.type.codes < 256
         target = moments.target(layer.matrices(layer.weight), *(_FEW if few else _MANY))
         problem = layer.problem(target, moments.second(_DAMPING))
-        free = few and all(state.plan.weights[key].free for key in layer.keys)
+        free = few and layer.apart and all(state.plan.weights[key].free for key in layer.keys)
         fit = partial(_fit, state, algorithm or gptq_codes)
         if algorithm is None and layer.params.book is not None:
             chosen = on_levels(layer, problem, fit if free else None)

@@ -25,6 +25,13 @@ MATRICES: dict[str, Array] = {
     "w0": weight(48, 64), "b0": normal(64) / 4, "w1": weight(40, 64, seed=1),
     "b1": normal(40, seed=2) / 4, "w2": weight(40, 6, seed=3), "b2": normal(6, seed=4),
 }  # fmt: skip
+LSTM = """g (float[N,T,20] s) => (float[T,2,N,16] y) {
+    x = Transpose<perm=[1,0,2]>(s) y = LSTM<hidden_size=16, direction="bidirectional">(x, w, r) }"""
+GATES: dict[str, Array] = {"w": weight(2, 64, 20), "r": weight(2, 64, 16, seed=1)}
+GRAPHS = {
+    "CNN": (CNN, (3, 12, 12), WEIGHTS), "GEMMS": (GEMMS, (48,), MATRICES),
+    "LSTM": (LSTM, (7, 20), GATES),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +39,14 @@ def gemms(tmp_path_factory: pytest.TempPathFactory) -> State:
     return state_of(tmp_path_factory.mktemp("gemms"), GEMMS, (48,), "w4b16", **MATRICES)[1]
 
 
-@pytest.mark.parametrize("graph", ["CNN", "GEMMS"])
+@pytest.mark.parametrize("graph", GRAPHS)
 @pytest.mark.parametrize("scheme", ["w4", "w4u", "w3t", "w4b16", "w2ub16", "w4a8"])
 def test_each_grid_comes_back_as_it_went(graph: str, scheme: str, tmp_path: Path) -> None:
     """In whatever layout: rows, columns, groups, blocks, one scale; signs too."""
-    text, shape, constants = {
-        "CNN": (CNN, (3, 12, 12), WEIGHTS), "GEMMS": (GEMMS, (48,), MATRICES),
-    }[graph]  # fmt: skip
+    text, shape, constants = GRAPHS[graph]
     _, state = state_of(tmp_path, text, shape, scheme, count=4, **constants)
     layers = find_layers(state.model, state.plan)
-    assert len(layers) == {"CNN": 4, "GEMMS": 3}[graph]
+    assert len(layers) == {"CNN": 4, "GEMMS": 3, "LSTM": 2}[graph]
     for layer in layers:
         grid, codes = layer.grid(), state.plan.weights[layer.keys[0]].codes(layer.weight)
         found = layer.params_of(grid)

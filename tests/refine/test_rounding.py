@@ -20,6 +20,7 @@ from qtool.passes import prepare
 from qtool.recipe import Recipe
 from qtool.refine import REFINEMENTS
 from qtool.refine.columns import chosen
+from qtool.refine.forms import Product
 from qtool.refine.judge import Judge
 from qtool.refine.layers import Layer, find_layers, in_groups, in_loads
 from qtool.refine.moments import Moments
@@ -106,10 +107,11 @@ def test_columns_times_weights_are_the_convolution(case: str) -> None:
     model = build(text.replace("Conv<>", "Conv").replace("?", "N"), w=w)
     expected = run(model, x=x)["y"]
     layer = layer_of(model, w)
-    found = layer.matrices(layer.weight) @ layer.columns(x, 10**6)  # (groups, rows, places)
+    [form] = layer.forms
+    found = layer.matrices(layer.weight) @ form.columns([x], 10**6)  # (groups, rows, places)
     found = found.reshape(kernel[0], shape[0], *expected.shape[2:]).swapaxes(0, 1)
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    some = layer.matrices(layer.weight) @ layer.columns(x, 7)
+    some = layer.matrices(layer.weight) @ form.columns([x], 7)
     flat = expected.swapaxes(0, 1).reshape(layer.groups, kernel[0] // layer.groups, -1)
     np.testing.assert_allclose(some, flat[:, :, chosen(flat.shape[2], 7)], atol=1e-5)
 
@@ -122,7 +124,7 @@ def test_columns_times_weights_are_the_product(node: str, shape: tuple[int, ...]
     x, w = normal(10, 6), weight(*shape)
     model = build(f"g (float[N,6] x) => (float[N,4] y) {{ y = {node} }}", w=w)
     layer = layer_of(model, w)
-    found = layer.matrices(layer.weight) @ layer.columns(x, 100)
+    found = layer.matrices(layer.weight) @ layer.forms[0].columns([x], 100)
     np.testing.assert_allclose(found[0].T, run(model, x=x)["y"], atol=1e-5)
     whole = np.arange(w.size).reshape(layer.weight.shape).astype(np.int32)
     np.testing.assert_array_equal(layer.restored(layer.matrices(whole)), whole)
@@ -221,7 +223,7 @@ def test_what_has_no_layers_stays_as_it_is(tmp_path: Path) -> None:
 
 def test_groups_are_few_and_their_moments_fit() -> None:
     def layer(width: int) -> Layer:
-        return Layer((), np.zeros((1, width), np.float32), None, None, transposed=True)  # type: ignore[arg-type]
+        return Layer((), np.zeros((1, width), np.float32), None, (Product(True),))  # type: ignore[arg-type]
 
     many = [layer(8) for _ in range(50)]
     groups = in_groups(many, 16)

@@ -27,7 +27,7 @@ def test_columns_times_weights_are_the_transposed_convolution(case: str) -> None
     model = build(text.replace("<>", ""), w=w)
     expected = run(model, x=x)["y"].swapaxes(0, 1)
     layer = layer_of(model, w)
-    found = layer.matrices(layer.weight) @ layer.columns(x, 10**6)
+    found = layer.matrices(layer.weight) @ layer.forms[0].columns([x], 10**6)
     np.testing.assert_allclose(found.reshape(expected.shape), expected, atol=1e-5)
     whole = np.arange(w.size).reshape(w.shape).astype(np.int32)
     np.testing.assert_array_equal(layer.restored(layer.matrices(whole)), whole)
