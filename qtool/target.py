@@ -14,8 +14,11 @@ Kernel = Literal["closed", "open", "moves", "reads"]
 Storing = Literal["dq", "fused", "gathered", "cast-mul"]
 Clipping = Literal["codes", "reals"]
 Scales = Literal["float16", "float32"]
-Encoding = Literal["dq", "gathered", "cast-mul", "codebook", "cast-dq", "integer", "packed-rows"]
+Encoding = Literal[
+    "dq", "gathered", "cast-mul", "codebook", "cast-dq", "integer", "gates", "packed-rows"
+]
 UNPACKED = ("cast-mul", "codebook")  # floats once the runtime has loaded them
+MEASURED = ("integer", "gates")  # multiplied with what is measured on every run
 LOOKED_UP = ("gathered", "packed-rows")  # rows of a table, restored once they were found
 # "static"   multiplied in integers, with ranges measured beforehand
 # "dynamic"  the same, the activation measured on every run
@@ -45,6 +48,14 @@ class Paying:
 
 
 @dataclass(frozen=True)
+class Recurrent:
+    """Operators with a dynamic kernel of the runtime's own, and from how many units on it pays."""
+
+    dynamic: frozenset[str]
+    units: int
+
+
+@dataclass(frozen=True)
 class Target:
     """One table; the comments in `targets/cpu.toml` say what the entries mean."""
 
@@ -62,6 +73,7 @@ class Target:
     pays: Paying
     dynamic: frozenset[str]
     slow_dynamic: dict[str, str]
+    recurrent: Recurrent
     halves: frozenset[str]
     needs_zero_point: frozenset[str]
     needs_steps: dict[str, list[int]]
@@ -117,6 +129,7 @@ def load_target(name: str) -> Target:
         dynamic=frozenset(table["dynamic"]["operators"]),
         slow_dynamic=table["dynamic"]["slow"],
         halves=frozenset(table["halves"]),
+        recurrent=Recurrent(frozenset(table["recurrent"]["dynamic"]), table["recurrent"]["units"]),
         needs_zero_point=frozenset(table["needs"]["zero_point"]),
         needs_steps=table["needs"]["steps"],
         needs_reach=table["needs"]["reach"],

@@ -26,9 +26,10 @@ takes every one. Some nodes stay float all the same, with the reason that `qtool
 Softmax at the end, whose 8 bits would be coarse; a Resize that interpolates; a computed bias.
 
 `weights alone` is how weights are stored without data, or where there is no kernel. `--mode
-dynamic` multiplies Gemm and MatMul in integers. Operators that are not here (Shape, Cast,
-comparisons, those of other domains) are left as they are. If, Loop and Scan: what is in their
-bodies counts for itself. Identity, and Dropout out of training, are taken out.
+dynamic` multiplies Gemm and MatMul in integers, with `--contrib` LSTM too:
+[recurrent.md](recurrent.md). Operators that are not here (Shape, Cast, comparisons, those of other
+domains) are left as they are. If, Loop and Scan: what is in their bodies counts for itself.
+Identity, and Dropout out of training, are taken out.
 """
 COLUMNS = (
     "operator", "inputs", "weights: a scale for each", "shares", "static", "weights alone",

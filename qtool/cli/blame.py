@@ -115,7 +115,7 @@ def _fewer_bits(found: Comparison, *, here: bool) -> tuple[str, ...]:
 
     options = Form.of(found.candidate).options if here else ()
     data = ("--data", "DIR") if "--data" in options else ()
-    dynamic = ("--mode", "dynamic") if "--mode" in options else ()
+    dynamic = [part for part in ("--mode", "dynamic", "--contrib") if part in options]
     command = _command("quantize", found.reference, *data, *dynamic, "--bits", 4, *_to(found))
     return (f"{TRY}{command}",)
 

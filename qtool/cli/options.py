@@ -118,7 +118,8 @@ Contrib = Annotated[
     bool | None,
     typer.Option(
         "--contrib/--no-contrib",
-        help="Take the runtime's own operators too, where the standard has none: 4-bit tables.",
+        help="Take the runtime's own operators too, where the standard has none: 4-bit tables, "
+        "and LSTM with --mode dynamic.",
     ),
 ]
 Requantize = Annotated[

@@ -98,6 +98,7 @@ _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN")
 # The first operator that occurs, else the type of most weights, tells how a model was quantized.
 _BY_OPERATOR = {
     "DynamicQuantizeLinear": ("--mode", "dynamic"),
+    "DynamicQuantizeLSTM": ("--mode", "dynamic", "--contrib"),
     "QuantizeLinear": ("--data", "DIR"),
 }
 # type of most weights -> what says so where activations are quantized too

@@ -28,6 +28,7 @@ from qtool.passes.gemm_plain import GemmPlain
 from qtool.passes.insert_dynamic import InsertDynamic
 from qtool.passes.insert_gathered import InsertGathered
 from qtool.passes.insert_qdq import InsertQDQ
+from qtool.passes.insert_lstm import InsertLSTM
 from qtool.passes.lift_constants import LiftConstants, constants_to_initializers
 from qtool.passes.loop_inputs import LoopInputs
 from qtool.passes.lower import Lower
@@ -70,8 +71,8 @@ PREPARE: tuple[type[ir.passes.PassBase], ...] = (
 )
 
 REWRITES = (
-    WidenBias, InsertQDQ, InsertDynamic, InsertGathered, ShareTurned, RaiseMatMul, Retype,
-    ShareFloats,
+    WidenBias, InsertQDQ, InsertDynamic, InsertLSTM, InsertGathered, ShareTurned, RaiseMatMul,
+    Retype, ShareFloats,
 )  # fmt: skip
 
 TRANSFORMS: dict[str, type[ir.passes.PassBase]] = {"equalize": Equalize}

@@ -7,9 +7,9 @@ weight      W -> integers -> DequantizeLinear -> its node
             (or Cast -> DequantizeLinear, or Cast -> Mul, or Cast -> Gather in a book -> Mul)
 bias        b -> int32    -> DequantizeLinear -> its node
 
-What is multiplied in integers with activations measured on the run is in `insert_dynamic`, a table
-that is looked up in `insert_gathered`. All that is written here computes in float32; where the
-model does not, `retype` casts.
+What is multiplied in integers with activations measured on the run is in `insert_dynamic` and
+`insert_lstm`, a table that is looked up in `insert_gathered`. All that is written here computes in
+float32; where the model does not, `retype` casts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from qtool.passes.look_up import restored
 from qtool.passes.writer import Writer, onnx_type
 from qtool.plan.guards import Guard
 from qtool.plan.plan import Plan, TensorPlan, WeightPlan
-from qtool.target import LOOKED_UP, UNPACKED
+from qtool.target import LOOKED_UP, MEASURED, UNPACKED
 
 _Place = tuple[ir.Graph | ir.Function | None, Guard | None]
 
@@ -69,7 +69,7 @@ class InsertQDQ(ir.passes.InPlacePass):
         chosen = (self.plan.weights, self.plan.biases, self.plan.operands)
         constants = [item for each in chosen for item in each.items()]
         for (name, position), weight in constants:
-            if weight.encoding not in ("integer", *LOOKED_UP):
+            if weight.encoding not in (*MEASURED, *LOOKED_UP):
                 self._constant(nodes[name], position, weight)
         for made in self._stored:
             self._bring_home(made)

@@ -177,9 +177,10 @@ def _granularity(
 
     1. per tensor, as asked, or of a stack of matrices in integers: their kernel has one scale
     2. blocks along the axis that is summed over, where no other is; or along the rows of a table
-    3. all of that axis as one block: a scale for each gate of each direction of an LSTM. Only a
+    3. a direction, where the kernel multiplies gates and has one zero point for all of them
+    4. all of that axis as one block: a scale for each gate of each direction of an LSTM. Only a
        product spreads such a grid; DequantizeLinear would want opset 21 for it
-    4. per channel
+    5. per channel
     """
     spec, block = OPS[node.op_type], site.scheme.weight.block
     assert spec.channel is not None and spec.contracted is not None
@@ -190,9 +191,12 @@ def _granularity(
     looked_up = node.op_type == "Gather" and len(shape) == 2 and spec.channel(node) in (0, -2)
     if block is not None and (spec.alone or looked_up):  # 2
         return PerBlock(contracted, block)
-    if spec.alone and len(shape) > 2 and encoding in UNPACKED:  # 3
+    gates = encoding == "gates"
+    if gates and not site.scheme.weight.symmetric:  # 3
+        return PerChannel(0)
+    if spec.alone and len(shape) > 2 and (gates or encoding in UNPACKED):  # 4
         return PerBlock(contracted, shape[contracted])
-    return PerChannel(spec.channel(node) % len(shape))  # 4
+    return PerChannel(spec.channel(node) % len(shape))  # 5
 
 
 def _fit_for_bias(node: ir.Node, params: QParams, weight: Floats, plan: Plan) -> QParams:

@@ -25,7 +25,7 @@ def encoding_of(
     kind, blocks = site.scheme.weight.type, bool(site.scheme.weight.block)
     booked = site.scheme.weight.mapping != "linear"
     if site.form == "dynamic":
-        return "integer"
+        return "gates" if node.op_type in target.recurrent.dynamic else "integer"
     if site.form == "static":
         # Of two bits onnxruntime 1.31 makes QLinearConv and its like all the same, which take none.
         narrow = "cast-dq" if kind.container == 2 else target.narrow

@@ -1,7 +1,8 @@
 """What a person should know of how a model was read, and of what the types asked for cost.
 
 onnxruntime's kernels of integers are for bytes, begin behind one quantizer and end with the next: a
-CNN of seven layers took 0.3 of float's time with them, and 1.4 to 1.5 without.
+CNN of seven layers took 0.3 of float's time with them, and 1.4 to 1.5 without. Kernels of recurrent
+layers are float, but for onnxruntime's own LSTM (tests/benchmarks/recurrent.py).
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from qtool.numeric.types import IntType
+from qtool.ops import attribute
 from qtool.plan.sites import Sites
 from qtool.quantized import Kind, kind_of
-from qtool.target import Target
+from qtool.target import UNPACKED, Target
 from qtool.tensors import remembered
 
 _INSTEAD = "computed in float between Q and DQ, slower than float"
@@ -44,6 +46,7 @@ def kernel_notes(model: ir.Model, sites: Sites, target: Target) -> Iterator[str]
     3. a Relu or Clip that the quantizer cannot stand for, as one of bytes from 0 on would: its
        codes go below 0, or would go beyond the bound if they were not clipped behind it
     4. weights of fewer values than a codebook pays for
+    5. recurrent layers: what integers save there
     """
     widths = {kind.codes: kind for kind in (s.scheme.weight.type for s in sites.weights)}
     for _, kind in sorted(widths.items()):  # 0
@@ -56,6 +59,7 @@ def kernel_notes(model: ir.Model, sites: Sites, target: Target) -> Iterator[str]
         names = ", ".join(few[:3]) + (", …" if len(few) > 3 else "")
         layers = "1 layer" if len(few) == 1 else f"{len(few)} layers"
         yield f"evenly spaced codes in {layers} so small that a codebook takes more room: {names}"
+    yield from _recurrent_notes(model, sites, target)  # 5
     makers = {value.name: node for node in model.graph.all_nodes() for value in node.outputs}
     kinds = Counter[IntType]()
     clamped = Counter[IntType]()
@@ -79,6 +83,34 @@ def kernel_notes(model: ir.Model, sites: Sites, target: Target) -> Iterator[str]
                 f"{_words(kind)} cannot stand for {what} (Relu or Clip) in front of their "
                 f"quantizers: what leads to one is {_INSTEAD}"
             )
+
+
+def _recurrent_notes(model: ir.Model, sites: Sites, target: Target) -> Iterator[str]:
+    """What recurrent layers save by integers, of those that save the same in one sentence."""
+    forms = {site.node: site.form for site in sites.weights}
+    found: dict[str, Counter[str]] = {}
+    for node in model.graph.all_nodes():
+        op, form = node.op_type, forms.get(node.name or "")
+        if op not in _RECURRENT or form is None:
+            continue
+        small = attribute(node, "hidden_size", 0) < target.recurrent.units
+        gain = _UNPACKED if form == "stored" else _SLOWER if small else _FASTER
+        if form != "stored" or target.weights[op] in UNPACKED:
+            found.setdefault(gain, Counter())[op] += 1
+    for gain, counts in found.items():
+        listed = ", ".join(f"{count} {op}" for op, count in counts.items())
+        yield f"{listed}: {gain.format(units=target.recurrent.units)}"
+
+
+_RECURRENT = ("GRU", "LSTM", "RNN")
+_UNPACKED = (
+    "smaller on disk, same time and memory: the runtime makes floats of the weights when it loads"
+)
+_FASTER = "smaller on disk and in memory, and faster than float"
+_SLOWER = (
+    "smaller on disk, but no faster than float, or slower: the kernel gains from about {units} "
+    "hidden units on"
+)
 
 
 def _words(kind: IntType) -> str:

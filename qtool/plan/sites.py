@@ -18,7 +18,7 @@ from qtool.bodies import nodes_in
 from qtool.errors import ModelError
 from qtool.numeric.histogram import Histogram
 from qtool.numeric.scheme import ActivationScheme, Scheme
-from qtool.ops import OPS, constant, data_inputs, weights_of
+from qtool.ops import OPS, attribute, constant, data_inputs, weights_of
 from qtool.plan.booking import pays
 from qtool.plan.float_types import FLOATS, is_widened
 from qtool.plan.half import HalfSite
@@ -212,10 +212,12 @@ class _Collector:
             return "static", ""
         if scheme.activation is None:
             return "stored", ""
-        op = node.op_type
+        op, own = node.op_type, node.op_type in self.islands.target.recurrent.dynamic
         if self.islands.recipe.mode == "static":
             return "stored", self.islands.lacks(node)
-        if op not in self.islands.target.dynamic:
+        if own and not self.islands.recipe.contrib:
+            return "stored", "its dynamic kernel is the runtime's own, taken with --contrib"
+        if not own and op not in self.islands.target.dynamic:
             slow = self.islands.target.slow_dynamic.get(op)
             return "stored", (
                 f"dynamic {op} is {slow}" if slow else f"there is no dynamic kernel for {op}"
@@ -224,7 +226,9 @@ class _Collector:
             return "stored", "blocks cannot be multiplied in integers"
         if scheme.weight.type.container > 8:
             return "stored", "integer products take bytes"
-        if any(len(weight.shape or ()) != 2 for _, weight in weights_of(node)):
+        if own and attribute(node, "layout", 0):
+            return "stored", "its dynamic kernel wants the steps first (layout = 0)"
+        if not own and any(len(weight.shape or ()) != 2 for _, weight in weights_of(node)):
             return "stored", "its weight is no matrix"
         return "dynamic", ""
 
