@@ -14,6 +14,8 @@ from qtool.effort import suited
 from qtool.errors import MachineError, ModelError
 from qtool.external import folder_of
 from qtool.inline import light
+from qtool.maps import remembered
+from qtool.ops import bytes_of
 from qtool.runtime import Session
 
 SMALL = 16 << 20  # bytes of weights that may well be copied three times
@@ -21,6 +23,9 @@ SMALL = 16 << 20  # bytes of weights that may well be copied three times
 
 def save_apart(model: ir.Model, path: Path) -> None:
     """Write a model for the runtime alone, with large weights in a file beside it."""
+    if remembered(model):  # types that onnx_ir cannot write; classical models are small
+        path.write_bytes(models.serialize(model))
+        return
     ir.save(model, path, external_data="weights", size_threshold_bytes=1 << 16)
 
 
@@ -57,12 +62,12 @@ def open_model(
     open_ = partial(Session, threads=threads, eager=eager, layouts=layouts, optimize=optimize)
     weights = [v.const_value for v in model.graph.initializers.values()]
     inside = (t for t in weights if t is not None and not isinstance(t, ir.ExternalTensor))
-    large = sum(t.nbytes for t in weights if t is not None) >= SMALL
+    large = sum(bytes_of(t) for t in weights if t is not None) >= SMALL
     if not large:
         return open_(models.serialize(model))
     open_ = partial(open_, lean=lean)
     home = folder_of(model)
-    if home is not None and sum(tensor.nbytes for tensor in inside) < SMALL:
+    if home is not None and sum(bytes_of(tensor) for tensor in inside) < SMALL:
         return open_(models.serialize(model, apart=True), folder=home)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"

@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from qtool.errors import ModelError
 from qtool.inline import HERE
+from qtool.ops import bytes_of
 
 Mark: TypeAlias = tuple[int, ...]  # inode, size and time of the last change
 
@@ -146,7 +147,7 @@ def without_large(model: ir.Model) -> tuple[ir.Model, dict[str, ir.TensorProtoco
     graph = rest.graph
     for name, value in list(graph.initializers.items()):
         tensor = value.const_value
-        if tensor is not None and tensor.nbytes > _LARGE and not value.is_graph_input():
+        if tensor is not None and bytes_of(tensor) > _LARGE and not value.is_graph_input():
             large[name] = tensor
             del graph.initializers[name]
             value.const_value = None

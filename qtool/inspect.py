@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from qtool import model as models
-from qtool.ops import OPS
+from qtool.ops import OPS, bytes_of
 from qtool.runtime import Session
 
 # onnxruntime's kernels that compute in integers, as they appear in an optimized graph
@@ -55,7 +55,7 @@ def contents(path: Path) -> Contents:
     for graph in model.graphs():
         for value in graph.initializers.values():
             if value.const_value is not None:
-                weights[value.const_value.dtype.name.lower()] += value.const_value.nbytes
+                weights[value.const_value.dtype.name.lower()] += bytes_of(value.const_value)
                 parameters += value.const_value.size
     operators = Counter(
         f"{n.domain}.{n.op_type}" if n.domain else n.op_type for n in model.graph.all_nodes()

@@ -133,8 +133,11 @@ OPS: dict[str, OpSpec] = {
     **_rows(_MOVES, "ReduceMax ReduceMin"),
     **_rows(
         _UNARY,
-        "CumSum ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMean ReduceProd ReduceSum"
-        " ReduceSumSquare",
+        "CumSum ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMean ReduceProd ReduceSum",
+    ),
+    # of a matrix that is multiplied too, it goes by what that becomes: see `plan.delicate`
+    "ReduceSumSquare": OpSpec(
+        weights=(0,), channel=lambda n: -1, contracted=lambda n: -2, alone=True
     ),
     # normalizations; what they learned stays float
     **_rows(
@@ -190,6 +193,13 @@ def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
     if value is None or not value.is_initializer() or value.is_graph_input():
         return None
     return value.const_value
+
+
+def bytes_of(tensor: ir.TensorProtocol) -> int:
+    """What its values take; onnx_ir knows no size of strings."""
+    if tensor.dtype is ir.DataType.STRING:
+        return sum(len(each) for each in tensor.numpy().reshape(-1))
+    return tensor.nbytes
 
 
 def weights_of(node: ir.Node) -> list[tuple[int, ir.Value]]:

@@ -75,6 +75,7 @@ class Target:
     slow_dynamic: dict[str, str]
     recurrent: Recurrent
     halves: frozenset[str]
+    classical: bool
     needs_zero_point: frozenset[str]
     needs_steps: dict[str, list[int]]
     needs_reach: dict[str, int]
@@ -128,8 +129,9 @@ def load_target(name: str) -> Target:
         pays=Paying(**table["pays"]),
         dynamic=frozenset(table["dynamic"]["operators"]),
         slow_dynamic=table["dynamic"]["slow"],
-        halves=frozenset(table["halves"]),
         recurrent=Recurrent(frozenset(table["recurrent"]["dynamic"]), table["recurrent"]["units"]),
+        halves=frozenset(table["halves"]),
+        classical=table["classical"],
         needs_zero_point=frozenset(table["needs"]["zero_point"]),
         needs_steps=table["needs"]["steps"],
         needs_reach=table["needs"]["reach"],

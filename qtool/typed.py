@@ -1,6 +1,7 @@
 """Types and shapes of all values: ONNX inference, and the runtime where that stops.
 
-Behind an operator that is not of the standard ONNX inference knows nothing. The runtime does: it
+Behind an operator that is not of the standard ONNX inference knows nothing, and of some of
+`ai.onnx.ml` little. The runtime does: it
 says what comes out of a session, so a session is opened whose outputs are the unknown values.
 """
 
@@ -24,8 +25,10 @@ STANDARD = {"", "ai.onnx.ml"}  # domains that ONNX inference knows
 def infer(model: ir.Model) -> ir.Model:
     """The model with the types and shapes that can be found out; incomplete is not an error."""
     inferred = models.infer_shapes(model)
+    while _carried_on(inferred.graph):
+        inferred = models.infer_shapes(inferred)
     graph = inferred.graph
-    if all(node.domain in STANDARD for node in graph):
+    if all(node.domain == "" for node in graph):
         return inferred
     ends = remembered(inferred)  # of types that onnx_ir cannot hold
     unknown = {
@@ -37,6 +40,23 @@ def infer(model: ir.Model) -> ir.Model:
     for spec in _outputs(inferred, set(unknown)) if unknown else ():
         _tell(unknown[spec.name], spec.dtype, spec.shape)
     return inferred
+
+
+def _carried_on(graph: ir.Graph) -> bool:
+    """Tell shapes on where ONNX inference stops: what prepares numbers of a table gives a table."""
+    changed = False
+    for node in graph:
+        if node.domain == "ai.onnx.ml" and node.op_type in _SHAPED_ALIKE:
+            given, made = node.inputs[0], node.outputs[0]
+            if given is not None and given.shape is not None and made.shape is None:
+                made.shape, changed = given.shape, True
+                if made.type is None:
+                    made.type = given.type if node.op_type == "Imputer" else _FLOAT
+    return changed
+
+
+_FLOAT = ir.TensorType(ir.DataType.FLOAT)
+_SHAPED_ALIKE = {"Imputer", "Normalizer", "Scaler"}
 
 
 def _outputs(model: ir.Model, names: set[str]) -> tuple[TensorSpec, ...]:

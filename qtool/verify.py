@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qtool import model as models
 from qtool.compare.interface import Casts
+from qtool.compare.rows import real
 from qtool.errors import ModelError, QtoolError
 from qtool.numeric.metrics import sqnr_db
 from qtool.runtime import Session, probe
@@ -27,17 +28,18 @@ def same_function(
     Raises:
         ModelError: they do not; `what` names the step that changed the function.
     """
-    for name, value in expected.items():
-        if not _is_float(value):
+    for name, output in expected.items():
+        value, other = real(output), real(found[name])
+        if value is None:
             continue
-        if value.shape != found[name].shape:
+        if other is None or value.shape != other.shape:
             raise ModelError(
                 f"{what} changed the shape of output {name!r}",
-                f"from {value.shape} to {found[name].shape}",
+                f"from {value.shape} to {getattr(other, 'shape', 'none')}",
                 "this is a fault of qtool; please report it with the model",
             )
         finite = np.isfinite(value)
-        before, after = (each[finite].astype(np.float64) for each in (value, found[name]))
+        before, after = (each[finite].astype(np.float64) for each in (value, other))
         scale = float(np.abs(before).max(initial=0.0))
         lost = float(np.abs(before - after).max(initial=0.0))
         if not lost <= within * scale + 1e-5:
@@ -111,10 +113,11 @@ def check_written(
             return False
     cast = Casts(original.signature, session.signature)
     expected, found = original.run(feeds), session.run(cast(feeds))
-    for name, value in expected.items():
-        if not _is_float(value):
+    for name, output in expected.items():
+        value, other = real(output), real(found[name])
+        if value is None or other is None:
             continue
-        finite, lost = np.isfinite(value), ~np.isfinite(found[name])
+        finite, lost = np.isfinite(value), ~np.isfinite(other)
         # Where their number follows from values, there may be others.
         if (finite & lost).any() if finite.shape == lost.shape else finite.all() and lost.any():
             raise ModelError(f"output {name!r} of the quantized model is NaN or Inf")
@@ -136,7 +139,3 @@ def _same_signature(expected: Signature, found: Signature, turned: Mapping[str, 
 
 def _rank(shape: tuple[Any, ...] | None) -> int | None:
     return None if shape is None else len(shape)
-
-
-def _is_float(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype.kind == "f"

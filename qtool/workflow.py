@@ -111,8 +111,8 @@ def open_job(
     opset = max((least_opset_of(s) for s in schemes), default=0)
     kind = kind_of(loaded) if requantize else None
     real = None if kind is None else dequantize(loaded)
-    prepared = prepare(real or loaded, opset, dequantized=real is not None)
-    model = transform(prepared, recipe.algorithms)
+    asked = {"dequantized": real is not None, "standard": not target.classical}
+    model = transform(prepare(real or loaded, opset, **asked), recipe.algorithms)
     models.stamp(model)
     names.give(model)
     require_matches(recipe, names, model)

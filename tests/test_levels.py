@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ LEVELS = {
     "qtool.cluster": 1,
     "qtool.apart": 1,
     "qtool.bodies": 1,
+    "qtool.classical": 1,
     "qtool.converter_faults": 1,
     "qtool.effort": 1,
     "qtool.external": 1,
@@ -36,6 +38,7 @@ LEVELS = {
     "qtool.quantized": 1,
     "qtool.tensors": 1,
     "qtool.runtime": 1,
+    "qtool.standard": 1,
     "qtool.typed": 1,
     "qtool.data": 1,
     "qtool.recipe": 1,
@@ -70,10 +73,10 @@ DOORS = {
     "typer": {"qtool.cli"},
     "rich": {"qtool.cli"},
     "onnx_ir": {
-        "qtool.bodies", "qtool.converter_faults",
+        "qtool.bodies", "qtool.classical", "qtool.converter_faults",
         "qtool.apart", "qtool.effort", "qtool.external", "qtool.maps", "qtool.model",
         "qtool.ops", "qtool.plan",
-        "qtool.quantized", "qtool.tensors", "qtool.typed",
+        "qtool.quantized", "qtool.standard", "qtool.tensors", "qtool.typed",
         "qtool.calibrate", "qtool.passes", "qtool.refine", "qtool.search", "qtool.sensitivity",
         "qtool.workflow",
         "qtool.inspect",
@@ -92,8 +95,13 @@ MODULES = {name_of(path): path for path in FILES}
 each_module = pytest.mark.parametrize("module", MODULES)
 
 
-def imports(module: str) -> Iterator[str]:
+@cache
+def imports(module: str) -> frozenset[str]:
     """Every module that is imported, inside functions and under TYPE_CHECKING too."""
+    return frozenset(_imports(module))
+
+
+def _imports(module: str) -> Iterator[str]:
     tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
     hidden = _type_checking(tree) if module.startswith("qtool.cli") else set()
     for node in ast.walk(tree):

@@ -55,6 +55,7 @@ AXES = {
     "GRU": "gate and unit",
     "LSTM": "gate and unit",
     "RNN": "unit",
+    "ReduceSumSquare": "column, or block of it",
 }
 
 

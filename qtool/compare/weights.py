@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from qtool import model
+from qtool.ops import bytes_of
 from qtool.quantized import kind_of
 
 FLOATS = ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")
@@ -31,7 +32,7 @@ def largest_weights(path: Path, count: int = 3) -> tuple[Weight, ...]:
         ModelError, MachineError: as `qtool.model.load`.
     """
     found = [
-        Weight(name, value.const_value.nbytes, value.const_value.dtype.name in FLOATS)
+        Weight(name, bytes_of(value.const_value), value.const_value.dtype.name in FLOATS)
         for graph in model.load(path).graphs()
         for name, value in graph.initializers.items()
         if value.const_value is not None
@@ -67,7 +68,7 @@ class Form:
         weights = [tensor for tensor in tensors if tensor is not None]
         sizes: dict[str, int] = {}
         for tensor in weights:
-            sizes[tensor.dtype.name] = sizes.get(tensor.dtype.name, 0) + tensor.nbytes
+            sizes[tensor.dtype.name] = sizes.get(tensor.dtype.name, 0) + bytes_of(tensor)
         most = max((kind for kind in sizes if kind in _BY_TYPE), key=sizes.__getitem__, default="")
         tables = {tensor.dtype.name for tensor in weights if len(tensor.shape) > 1}
         options = _BY_TYPE.get(most, ("--data", "DIR"))
@@ -97,8 +98,8 @@ _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN")
 
 # The first operator that occurs, else the type of most weights, tells how a model was quantized.
 _BY_OPERATOR = {
-    "DynamicQuantizeLinear": ("--mode", "dynamic"),
     "DynamicQuantizeLSTM": ("--mode", "dynamic", "--contrib"),
+    "DynamicQuantizeLinear": ("--mode", "dynamic"),
     "QuantizeLinear": ("--data", "DIR"),
 }
 # type of most weights -> what says so where activations are quantized too

@@ -15,6 +15,7 @@ import onnx_ir.passes.common as common
 
 from qtool import model as models
 from qtool.errors import ModelError
+from qtool.passes.classical import LowerClassical
 from qtool.passes.drop_identity import DropIdentity
 from qtool.passes.equalize import Equalize
 from qtool.passes.fold_batchnorm import FoldBatchNorm
@@ -27,8 +28,8 @@ from qtool.passes.gemm_layout import GemmLayout
 from qtool.passes.gemm_plain import GemmPlain
 from qtool.passes.insert_dynamic import InsertDynamic
 from qtool.passes.insert_gathered import InsertGathered
-from qtool.passes.insert_qdq import InsertQDQ
 from qtool.passes.insert_lstm import InsertLSTM
+from qtool.passes.insert_qdq import InsertQDQ
 from qtool.passes.lift_constants import LiftConstants, constants_to_initializers
 from qtool.passes.loop_inputs import LoopInputs
 from qtool.passes.lower import Lower
@@ -37,6 +38,7 @@ from qtool.passes.name_nodes import NameNodes
 from qtool.passes.raise_matmul import RaiseMatMul
 from qtool.passes.retype import Retype
 from qtool.passes.share_turned import ShareFloats, ShareTurned
+from qtool.passes.standard import ToStandard, has_classical
 from qtool.passes.widen_bias import WidenBias
 from qtool.passes.writer import is_made
 from qtool.plan.plan import Plan
@@ -53,6 +55,7 @@ PREPARE: tuple[type[ir.passes.PassBase], ...] = (
     NameNodes,
     DropIdentity,
     FoldConstants,
+    LowerClassical,
     Lower,
     LowerEinsum,
     FoldPad,
@@ -78,10 +81,17 @@ REWRITES = (
 TRANSFORMS: dict[str, type[ir.passes.PassBase]] = {"equalize": Equalize}
 
 
-def prepare(model: ir.Model, opset: int = LEAST_OPSET, *, dequantized: bool = False) -> ir.Model:
+def prepare(
+    model: ir.Model,
+    opset: int = LEAST_OPSET,
+    *,
+    dequantized: bool = False,
+    standard: bool = False,
+) -> ir.Model:
     """A new model of the same function: opset raised, constants lifted, norms and biases folded.
 
-    What `dequantize` gave may still take and give integers.
+    What `dequantize` gave may still take and give integers. With `standard` no operators of
+    `ai.onnx.ml` are left but those that nothing else stands for.
 
     Raises:
         ModelError: it is quantized already, or cannot be brought to the opset.
@@ -98,6 +108,10 @@ def prepare(model: ir.Model, opset: int = LEAST_OPSET, *, dequantized: bool = Fa
     model = infer(model)
     for make in PREPARE:
         model = make()(model).model
+        more = standard and make is LowerClassical
+        while more and has_classical(model):  # what one of them gives, the next one asks for
+            result = ToStandard()(infer(model))
+            model, more = result.model, result.modified
     return infer(model)
 
 

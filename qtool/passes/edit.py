@@ -78,7 +78,7 @@ class Around:
     def __init__(self, graph: ir.Graph) -> None:
         self._taken = names(graph)
 
-    def constant(self, node: ir.Node, values: NDArray[Any]) -> ir.Value:
+    def constant(self, node: ir.Node, values: NDArray[Any] | ir.TensorProtocol) -> ir.Value:
         """An initializer in the node's graph."""
         assert isinstance(node.graph, ir.Graph)
         return add_initializer(node.graph, fresh(f"{node.name}_constant", self._taken), values)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from qtool import model as models
 from qtool.errors import QtoolError
-from qtool.ops import constant
+from qtool.ops import bytes_of, constant
 from qtool.passes.edit import add_initializer, fresh, names, require_own_names
 from qtool.runtime import Session
 
@@ -135,7 +135,7 @@ def _bytes_read(value: ir.Value, known: set[ir.Value]) -> int:
             continue
         seen.add(current)
         tensor = constant(current)
-        total += max(tensor.nbytes, tensor.size) if tensor is not None else 0
+        total += max(bytes_of(tensor), tensor.size) if tensor is not None else 0
         node = current.producer()
         if node is not None:
             stack += [v for v in node.inputs if v in known and v is not None]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from qtool.ops import constant
+from qtool.ops import bytes_of, constant
 from qtool.passes.edit import array, drop_unused
 from qtool.passes.writer import Writer
 from qtool.plan.float_types import FLOATS
@@ -89,7 +89,7 @@ def _stored(value: ir.Value | None) -> list[ir.Value]:
 def _is_turned(theirs: ir.Value, mine: ir.Value) -> bool:
     """Whether the one is the other with its last axis first."""
     one, other = constant(theirs), constant(mine)
-    if one is None or other is None or one.dtype != other.dtype or other.nbytes < _LEAST:
+    if one is None or other is None or one.dtype != other.dtype or bytes_of(other) < _LEAST:
         return False
     length = other.shape.numpy()[-1]
     if len(one.shape) < 2 or one.shape.numpy()[0] != length or one.size != other.size:

@@ -6,11 +6,13 @@ import numpy as np
 import onnx_ir as ir
 
 from qtool.bodies import has_known_bodies
+from qtool.classical import left
 from qtool.numeric.scheme import Half, Scheme, Wish
 from qtool.ops import OPS, OpSpec, constant, data_inputs, weights_of
 from qtool.plan.float_types import FLOATS
 from qtool.plan.meant import meant
 from qtool.recipe import Recipe
+from qtool.standard import unwritten
 from qtool.target import Target
 
 NO_ROW = "its operator is left as it is"
@@ -24,7 +26,8 @@ def wish_of(node: ir.Node, recipe: Recipe, target: Target) -> Wish | str:
     if isinstance(wish, Half):
         return wish
     if spec is None:
-        return BODIES if has_known_bodies(node) else NO_ROW
+        why = left if target.classical else unwritten
+        return BODIES if has_known_bodies(node) else why(node) or NO_ROW
     return wish if isinstance(wish, str) else _reason(node, spec, wish, recipe, target) or wish
 
 
@@ -48,7 +51,8 @@ def _reason(node: ir.Node, spec: OpSpec, wish: Scheme, recipe: Recipe, target: T
     weights = [value for _, value in weights_of(node)]
     if not weights and node.op_type == "MatMul" and not everywhere:  # 3
         return "both inputs are activations"
-    if not spec.shares and len(weights) < len(spec.weights) and not everywhere:
+    beside = not set(spec.weights) <= set(spec.data or ())  # else it works on activations as well
+    if beside and len(weights) < len(spec.weights) and not everywhere:
         return f"its weight{'s are' if len(spec.weights) > 1 else ' is'} computed, not constant"
     if any(len(weight.shape or ()) < 2 for weight in weights):
         return "its weight is a vector"  # onnxruntime 1.31 crashes on it

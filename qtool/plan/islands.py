@@ -26,6 +26,7 @@ import onnx_ir as ir
 from qtool.bodies import nodes_in
 from qtool.numeric.scheme import Half, Scheme
 from qtool.ops import OPS, constant, data_inputs, weights_of
+from qtool.plan.delicate import delicate
 from qtool.plan.eligible import wish_of
 from qtool.plan.half import HalfSite, half_site
 from qtool.plan.infinite import infinite
@@ -61,6 +62,7 @@ class Islands:
     def classify(self) -> None:
         """Each node is an anchor, a possible passenger, weights only, or float with its reason."""
         self.infinite = infinite(nodes_in(self.graph))
+        self.delicate = delicate(nodes_in(self.graph))
         for node in nodes_in(self.graph):
             name, wish = node.name or "", wish_of(node, self.recipe, self.target)
             if isinstance(wish, Half):
@@ -93,6 +95,8 @@ class Islands:
         """Why the target does not run the node in integers; empty where it does."""
         if node.op_type not in self.target.integer:
             return self.target.lacks
+        if node in self.delicate:
+            return self.delicate[node]
         if {i for i, _ in weights_of(node)} & {i for i, _ in data_inputs(node)}:
             return "a table that is looked up is read as it is"
         position = OPS[node.op_type].bias

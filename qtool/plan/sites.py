@@ -222,6 +222,8 @@ class _Collector:
             return "stored", (
                 f"dynamic {op} is {slow}" if slow else f"there is no dynamic kernel for {op}"
             )
+        if node in self.islands.delicate:
+            return "stored", self.islands.delicate[node]
         if scheme.weight.block:
             return "stored", "blocks cannot be multiplied in integers"
         if scheme.weight.type.container > 8:

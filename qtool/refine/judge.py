@@ -10,6 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qtool.apart import open_model
+from qtool.compare.rows import real
 from qtool.refine.taps import Feeds
 
 MOST = 120.0  # dB, about what float32 holds
@@ -26,9 +27,9 @@ class Judge:
         session = open_model(model, threads=threads)
         for each in feeds:
             outputs = session.run(each).items()
-            real = {n: x for n, x in outputs if isinstance(x, np.ndarray) and x.dtype.kind == "f"}
-            self._runs.append((each, real))
-            held += sum(x.nbytes for x in real.values())
+            reals = {n: x for n, value in outputs if (x := real(value)) is not None}
+            self._runs.append((each, reals))
+            held += sum(x.nbytes for x in reals.values())
             if held > BYTES and len(self._runs) >= _FEWEST:
                 break
 
@@ -42,7 +43,7 @@ class Judge:
         energies = []
         for feeds, expected in self._runs:
             found = session.run(feeds)
-            energies.append([_energies(x, found[name]) for name, x in expected.items()])
+            energies.append([_energies(x, real(found[name])) for name, x in expected.items()])
         signal, noise = np.array(energies, np.float64).reshape(len(energies), -1, 2).T
         heard = signal.any(axis=1)
         signal, noise = signal[heard], noise[heard]
@@ -53,8 +54,9 @@ class Judge:
         return np.asarray(-10 * np.log10(np.maximum(lost.mean(axis=0), 10 ** (-MOST / 10))))
 
 
-def _energies(expected: NDArray[Any], found: NDArray[Any]) -> tuple[float, float]:
+def _energies(expected: NDArray[Any], found: NDArray[Any] | None) -> tuple[float, float]:
     """Of the signal, and of the error: NaN where shapes differ. What is not finite counts as 0."""
+    found = np.empty(0) if found is None else found
     x, y = (
         np.nan_to_num(each.astype(np.float64), nan=0, posinf=0, neginf=0)
         for each in (expected, found)

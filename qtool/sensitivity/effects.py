@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from qtool import model as models
 from qtool.apart import open_model
+from qtool.compare.rows import real
 from qtool.data.carry import Carry
 from qtool.data.dataset import Dataset
 from qtool.plan.plan import Plan
@@ -165,9 +166,9 @@ class Noise:
 
     def add(self, expected: Results, found: Results) -> None:
         """Take in one run."""
-        for name, value in expected.items():
-            if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-                self._runs.setdefault(name, []).append(_squares(value, found[name]))
+        for name, output in expected.items():
+            if (value := real(output)) is not None:
+                self._runs.setdefault(name, []).append(_squares(value, real(found[name])))
 
     def over(self, power: Noise) -> float:
         """The error over a signal, the mean of all outputs that have one; NaN where none has."""
@@ -180,9 +181,10 @@ class Noise:
         return math.fsum(run[column] for run in runs) / max(1, sum(run[_COUNT] for run in runs))
 
 
-def _squares(expected: NDArray[Any], found: NDArray[Any]) -> tuple[float, float, int]:
+def _squares(expected: NDArray[Any], found: NDArray[Any] | None) -> tuple[float, float, int]:
     """Of an output that has another shape, as the number of boxes found may be, all is lost. What
     is not finite counts as 0."""
+    found = np.empty(0) if found is None else found
     x, y = (
         np.nan_to_num(each.astype(np.float64), nan=0, posinf=0, neginf=0)
         for each in (expected, found)

@@ -73,7 +73,7 @@ def subjects(
 ) -> Iterator[Subject]:
     """All, or the chosen, with so many samples of calib/, or with all; DIR's sets are whole."""
     for name, task in TASKS.items():
-        if task.quantized and (not chosen or name in chosen):
+        if task.large and (not chosen or name in chosen):
             model = SAMPLES / name / "model.onnx"
             calib = open_dataset(SAMPLES / name / "calib", Session(model).signature)
             yield Subject(name, model, calib.choose(samples, 0), judged_on(name), task)
