@@ -35,6 +35,11 @@ class Linear:
     bias: Floats
     transform: str
 
+    @property
+    def features(self) -> int:
+        """Columns of x."""
+        return len(self.weights)
+
 
 @dataclass(frozen=True, eq=False)
 class Machine:
@@ -52,15 +57,39 @@ class Machine:
     transform: str
     counts: tuple[int, ...] = ()
 
+    @property
+    def features(self) -> int:
+        """Columns of x."""
+        return int(self.vectors.shape[1])
+
 
 def read(node: ir.Node) -> Linear | Machine | str:
     """What the node holds, or the reason why it is left as it is."""
     if node.domain != DOMAIN or node.op_type not in _READERS:
         return _LEFT.get(node.op_type, "") if node.domain == DOMAIN else ""
     try:
-        return _READERS[node.op_type](node)
-    except ValueError:
+        found = _READERS[node.op_type](node)
+    except (IndexError, ValueError):
         return "its attributes are not as long as each other asks"
+    columns = _columns(node)
+    if isinstance(found, str):
+        return found
+    if not all(np.isfinite(each).all() for each in vars(found).values() if _is_number(each)):
+        return "its numbers are not all finite"
+    if columns in (None, found.features):
+        return found
+    return f"it asks for {found.features} columns, and what it reads has {columns}"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (float, np.ndarray))
+
+
+def _columns(node: ir.Node) -> int | None:
+    """How many numbers a row of what the node reads has, where that is known."""
+    shape = node.inputs[0].shape if node.inputs[0] is not None else None
+    last = shape[-1] if shape is not None and len(shape) in (1, 2) else None
+    return last if isinstance(last, int) else None
 
 
 def left(node: ir.Node) -> str:
@@ -74,6 +103,11 @@ def left(node: ir.Node) -> str:
         return FINISHES
     narrow = found.kernel == "RBF" and is_narrow(found)
     return NARROW if narrow else ""
+
+
+def is_lowered(node: ir.Node) -> bool:
+    """Whether the node will be written as products."""
+    return node.domain == DOMAIN and node.op_type in _READERS and not left(node)
 
 
 def _passes_on(weights: Floats | Reals) -> bool:
@@ -127,8 +161,10 @@ def _linear(node: ir.Node, outputs: int) -> Linear | str:
     rows, bias = _floats(node, "coefficients"), _floats(node, "intercepts")
     if not rows.size or not outputs:
         return "it has no coefficients"
+    if len(bias) not in (0, outputs):
+        raise ValueError
     weights = np.ascontiguousarray(rows.reshape(outputs, -1).T)
-    bias = bias if len(bias) == outputs else np.zeros(outputs, np.float32)
+    bias = bias if len(bias) else np.zeros(outputs, np.float32)
     return Linear(weights, bias, _text(node, "post_transform", "NONE"))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from qtool import model as models
+from qtool.classical import DOMAIN
 from qtool.ops import OPS, bytes_of
 from qtool.runtime import Session
 
@@ -57,6 +58,11 @@ def contents(path: Path) -> Contents:
             if value.const_value is not None:
                 weights[value.const_value.dtype.name.lower()] += bytes_of(value.const_value)
                 parameters += value.const_value.size
+    for node in model.graph.all_nodes():  # what classical models have learned
+        lists = (a for a in node.attributes.values() if a.type is ir.AttributeType.FLOATS)
+        for attr in lists if node.domain == DOMAIN else ():
+            parameters += len(attr.as_floats())
+            weights["float"] += 4 * len(attr.as_floats())
     operators = Counter(
         f"{n.domain}.{n.op_type}" if n.domain else n.op_type for n in model.graph.all_nodes()
     )

@@ -133,11 +133,8 @@ OPS: dict[str, OpSpec] = {
     **_rows(_MOVES, "ReduceMax ReduceMin"),
     **_rows(
         _UNARY,
-        "CumSum ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMean ReduceProd ReduceSum",
-    ),
-    # of a matrix that is multiplied too, it goes by what that becomes: see `plan.delicate`
-    "ReduceSumSquare": OpSpec(
-        weights=(0,), channel=lambda n: -1, contracted=lambda n: -2, alone=True
+        "CumSum ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMean ReduceProd ReduceSum"
+        " ReduceSumSquare",
     ),
     # normalizations; what they learned stays float
     **_rows(

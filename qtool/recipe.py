@@ -31,6 +31,8 @@ from qtool.numeric.scheme import Half, Range, Scheme, Wish, check_ranges, parse_
 from qtool.numeric.types import UINT8
 from qtool.patterns import Meant, check_pattern, matches
 
+_KEPT = "kept in float as asked"
+
 
 class Rule(BaseModel):
     """A pattern on nodes, and the scheme (or `float`) for those that match."""
@@ -66,8 +68,12 @@ class Recipe(BaseModel):
             if matches(rule.match, node):
                 text = rule.scheme
         if text == "float":
-            return "kept in float as asked"
+            return _KEPT
         return self._wish(text)
+
+    def keeps(self, node: Meant) -> bool:
+        """Whether the node is to stay as it is."""
+        return self.scheme_of(node) == _KEPT
 
     def _wish(self, text: str) -> Wish:
         """The scheme, with what the recipe says of all schemes."""

@@ -106,19 +106,19 @@ def open_job(
     files = {**marks(loaded), path.resolve(): before}
     original = open_file(path, threads=threads)
     original.close()  # it loads: that is known now, and its weights are not needed yet
-    schemes = [parse_scheme(s) for s in recipe.schemes()]
     names = Names(loaded)
-    opset = max((least_opset_of(s) for s in schemes), default=0)
+    opset = max((least_opset_of(parse_scheme(s)) for s in recipe.schemes()), default=0)
     kind = kind_of(loaded) if requantize else None
     real = None if kind is None else dequantize(loaded)
+    kept = frozenset(name for name, node in names.nodes.items() if recipe.keeps(node))
     asked = {"dequantized": real is not None, "standard": not target.classical}
-    model = transform(prepare(real or loaded, opset, **asked), recipe.algorithms)
+    model = transform(prepare(real or loaded, opset, kept=kept, **asked), recipe.algorithms)
     models.stamp(model)
     names.give(model)
     require_matches(recipe, names, model)
     sites = find_sites(model, recipe, target)
     notes = (
-        *reading_notes(loaded, kind, real),
+        *reading_notes(loaded, kind, real, kept),
         *idle(model, recipe, target, names, sites),
         *kernel_notes(model, sites, target),
     )
@@ -281,7 +281,7 @@ def write(
     check_output(output, force=force, inputs=[job.path, *job.files])
     require_unchanged(job.files)
     if not (quantized.plan.schemes or quantized.plan.activations):
-        require_work(Sites(), allow_empty=allow_empty)
+        require_work(Sites(skipped=job.sites.skipped), allow_empty=allow_empty)
     before, after = models.file_size(job.path), len(quantized.data)
     if after - before >= _GROWN and not allow_larger:
         raise ModelError(

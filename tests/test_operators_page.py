@@ -55,7 +55,6 @@ AXES = {
     "GRU": "gate and unit",
     "LSTM": "gate and unit",
     "RNN": "unit",
-    "ReduceSumSquare": "column, or block of it",
 }
 
 

@@ -22,6 +22,7 @@ from qtool.inspect import Running
 from qtool.numeric.scheme import HALVES
 from qtool.plan.bits import bits_per_weight
 from qtool.plan.effects import effects
+from qtool.plan.paying import FEW, SMALL
 from qtool.plan.plan import Plan
 from qtool.refine import Done
 from qtool.report.table import size
@@ -42,7 +43,8 @@ def row(made: Table, *cells: object) -> None:
 
 
 def headline(job: Job, measured: bool) -> None:
-    """The first line: what will be done, in full."""
+    """The first line: what will be done, in full. Why it is only weights, where one reason is that
+    of all; what the kernels of single nodes lack is told of each of them."""
     dynamic = any(site.form == "dynamic" for site in job.sites.weights)
     scheme = job.recipe.scheme_in_full()
     if scheme in HALVES:
@@ -52,9 +54,9 @@ def headline(job: Job, measured: bool) -> None:
     else:
         kind = "weights and activations" if job.sites.sources else "weights only"
     why = ""
-    if kind == "weights only":
-        integers = any(site.scheme.activation for site in job.sites.weights)
-        why = _NO_DATA if not measured else _SLOWER if integers else ""
+    if kind == "weights only" and job.recipe.mode == "static":
+        slower = not {FEW, SMALL}.isdisjoint(job.sites.notes.values())
+        why = _NO_DATA if not measured else _SLOWER if slower else ""
     name = printable(job.path.name, lines=False)
     more = "".join(f", {each}" for each in job.recipe.beside_scheme())
     _say(f"{name}: {kind} ({scheme}{more}) for {job.target.name}{why}")
@@ -117,7 +119,8 @@ def summary(plan: Plan, job: Job, *, verbose: bool = False) -> None:
 
 
 def refined(done: Iterable[Done]) -> None:
-    """What each algorithm that runs samples was worth, on those that were set apart."""
+    """What each algorithm that runs samples was worth, on those that were set apart; one sample
+    alone tells little of others."""
     for each in done:
         if each.left:
             more = ", …" if len(each.left) > _NAMED else ""
@@ -131,8 +134,9 @@ def refined(done: Iterable[Done]) -> None:
                 "what it is worth"
             )
             continue
+        where = "" if each.apart else " on what it learned from"
         left = "" if each.kept else ": not kept"
-        _say(f"  {each.algorithm}: outputs {each.before:.1f} -> {each.after:.1f} dB{left}")
+        _say(f"  {each.algorithm}: outputs {each.before:.1f} -> {each.after:.1f} dB{where}{left}")
 
 
 _NAMED = 4  # of the nodes that were left out

@@ -87,11 +87,13 @@ def prepare(
     *,
     dequantized: bool = False,
     standard: bool = False,
+    kept: frozenset[str] = frozenset(),
 ) -> ir.Model:
     """A new model of the same function: opset raised, constants lifted, norms and biases folded.
 
     What `dequantize` gave may still take and give integers. With `standard` no operators of
-    `ai.onnx.ml` are left but those that nothing else stands for.
+    `ai.onnx.ml` are left but those that nothing else stands for; else those that are `kept`, by
+    name, are not lowered.
 
     Raises:
         ModelError: it is quantized already, or cannot be brought to the opset.
@@ -107,7 +109,8 @@ def prepare(
     constants_to_initializers(model)
     model = infer(model)
     for make in PREPARE:
-        model = make()(model).model
+        made = make(kept) if make is LowerClassical and not standard else make()
+        model = made(model).model
         more = standard and make is LowerClassical
         while more and has_classical(model):  # what one of them gives, the next one asks for
             result = ToStandard()(infer(model))

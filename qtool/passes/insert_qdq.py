@@ -3,7 +3,7 @@
 activation  x -> QuantizeLinear -> DequantizeLinear -> the readers that the plan names
             (a Clip in front of the one, or between them, where the codes are fewer than those
             of the ONNX type)
-weight      W -> integers -> DequantizeLinear -> its node
+weight      W -> integers -> DequantizeLinear -> its node, and who reads the squares of W
             (or Cast -> DequantizeLinear, or Cast -> Mul, or Cast -> Gather in a book -> Mul)
 bias        b -> int32    -> DequantizeLinear -> its node
 
@@ -33,6 +33,8 @@ from qtool.plan.guards import Guard
 from qtool.plan.plan import Plan, TensorPlan, WeightPlan
 from qtool.target import LOOKED_UP, MEASURED, UNPACKED
 
+# What tells something of a weight that is multiplied tells it of what that became (`delicate`).
+_FOLLOW = {"ReduceSumSquare"}
 _Place = tuple[ir.Graph | ir.Function | None, Guard | None]
 
 
@@ -62,6 +64,7 @@ class InsertQDQ(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graph = model.graph
         self._graph, self._write = graph, Writer(graph)
+        self._followed = False
         self._stored: list[list[ir.Node]] = []  # what restores weights that are only stored
         nodes = {node.name or "": node for node in graph.all_nodes()}
         values = {v.name: v for node in graph.all_nodes() for v in node.outputs}
@@ -75,6 +78,8 @@ class InsertQDQ(ir.passes.InPlacePass):
             self._bring_home(made)
         for name, tensor in (*self.plan.activations.items(), *self.plan.moved.items()):
             self._activation(values[name], tensor)
+        if self._followed:  # who reads the squares may stand in front of who reads the weight
+            graph.sort()
         return ir.passes.PassResult(model, modified=True)
 
     def _activation(self, value: ir.Value, tensor: TensorPlan) -> None:
@@ -147,6 +152,10 @@ class InsertQDQ(ir.passes.InPlacePass):
         result = outputs[-1].outputs[0]
         result.type, result.shape = value.type, value.shape
         node.replace_input_with(position, result)
+        for reader, place in tuple(value.uses()):
+            if reader.op_type in _FOLLOW and reader.graph is node.graph:
+                reader.replace_input_with(place, result)
+                self._followed = True
         drop_unused(self._graph, value)
 
     def _dequantize(self, plan: WeightPlan, value: ir.Value) -> list[ir.Node]:

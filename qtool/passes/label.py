@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from qtool.ops import OPS, attribute
+from qtool.ops import OPS, attribute, weights_of
 from qtool.passes.channels import THROUGH, Labels, bounds, rank_of, stripped
 from qtool.passes.edit import array
 from qtool.passes.ends import End, read, vector_of, written
@@ -17,6 +17,8 @@ from qtool.passes.ends import End, read, vector_of, written
 _GATES = {"Clip", "HardSigmoid", "Sigmoid", "Softmax", "Tanh"}
 _PRODUCTS = {"Gelu", "HardSwish", "Mul", "Swish"}
 _JOINS = {"Add", "Max", "Mean", "Min", "Sub", "Sum"}
+# What leaves columns that a model is given of the size that they had.
+_KEEPS = {"Add", "Cast", "Concat", "Equal", "IsNaN", "Sub", "Where"}
 
 
 @dataclass
@@ -212,7 +214,9 @@ class _Walk:
             labels.shape if labels is not None else stripped(np.empty(factor.shape, np.int64)).shape
         )
         own = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
-        made = self._fresh(own, [End(node, place, own, -1)]) if own.size <= _MOST else None
+        told = not _as_given(node.inputs[other])
+        ends = [End(node, place, own, -1, weight=told)]
+        made = self._fresh(own, ends) if own.size <= _MOST else None
         return ({other} if labels is not None else set()), made
 
     def _unite(self, one: Labels, other: Labels) -> None:
@@ -245,3 +249,22 @@ def _carrier(node: ir.Node) -> int:
     kinds = [maker.op_type if maker is not None else "" for maker in makers]
     gating = [2 * (kind in _GATES) + (kind in _PRODUCTS) for kind in kinds]
     return int(np.argmin(gating))
+
+
+def _as_given(value: ir.Value | None) -> bool:
+    """Whether it is what the model is given, centred and moved at most: of such columns, unlike of
+    what a layer gives, a constant beside them does not say how large they become."""
+    stack, seen = [value], set[ir.Value | None]()
+    while stack:
+        value = stack.pop()
+        if value is None or value in seen:
+            continue
+        seen.add(value)
+        node = value.producer()
+        if node is None:
+            continue
+        moves = node.op_type in _KEEPS or (node.op_type in OPS and OPS[node.op_type].shares)
+        if node.domain != "" or not moves or weights_of(node):
+            return False
+        stack.extend(node.inputs)
+    return True

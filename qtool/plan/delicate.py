@@ -8,8 +8,12 @@ Near to each other, the two squares and the product nearly cancel: a step of x i
 would be larger than the distance. So the product's activations stay float; its weights may be
 integers, since |v|^2 is that of the same integers (`qtool.passes.classical.kernels`).
 
-2. a sum of powers: x^3 of values from 0.1 to 10 is 0.001 to 1,000
+2. a sum of powers beyond squares: x^3 of values from 0.1 to 10 is 0.001 to 1,000
 3. a step of an iteration (`qtool.plan.iterations`)
+
+And what only moves integers that are floats for a while, as the labels of scikit-learn's exporter:
+
+4. cast to float, moved, cast back: 0.996 becomes 0
 """
 
 from __future__ import annotations
@@ -18,10 +22,12 @@ from collections.abc import Iterable
 
 import onnx_ir as ir
 
+from qtool.ops import OPS, attribute, constant
 from qtool.plan.iterations import iterations
 
 CANCELS = "it is a part of a distance, which is small beside its parts"
 POWERS = "it reads powers, of which one step of 8 bits is more than most of them"
+WHOLE = "it moves integers, which steps of 8 bits would make others"
 _ON = {"Add", "Cast", "Mul", "Neg", "Sub", "Sum"}
 
 
@@ -31,7 +37,10 @@ def delicate(nodes: Iterable[ir.Node]) -> dict[ir.Node, str]:
     every = list(nodes)
     products = [n for n in every if n.op_type in ("Gemm", "MatMul") and n.domain == ""]
     squares = {node: _behind(node) for node in every if node.op_type == "ReduceSumSquare"}
-    found = {node: POWERS for node in products if _is_power(node.inputs[0])}  # 2
+    found = dict[ir.Node, str]()
+    for node in products:  # 2
+        if powers := _powers(node.inputs[0]):
+            found |= dict.fromkeys((node, *powers), POWERS)
     for node in products if squares else ():  # 1
         if (x := node.inputs[0]) is not None:
             own = [squares[use.node] for use in x.uses() if use.node in squares]
@@ -41,18 +50,46 @@ def delicate(nodes: Iterable[ir.Node]) -> dict[ir.Node, str]:
     for sums in squares.values():
         if not sums.isdisjoint(found):
             found |= dict.fromkeys(sums, CANCELS)
-    return found | iterations(every)  # 3
+    return found | iterations(every) | dict.fromkeys(_of_integers(every), WHOLE)  # 3, 4
 
 
-def _is_power(value: ir.Value | None) -> bool:
-    """Whether a Pow made it, or a product with itself, once or twice."""
+def _of_integers(nodes: Iterable[ir.Node]) -> set[ir.Node]:
+    """What stands between a Cast of integers to floats and a Cast back, and only moves them."""
+    moved, found = dict[ir.Value | None, set[ir.Node]](), set[ir.Node]()
+    for node in nodes:
+        if node.domain != "" or not node.inputs:
+            continue
+        if node.op_type == "Cast":
+            given = node.inputs[0]
+            if ir.DataType(attribute(node, "to", 1)).is_integer():
+                found |= moved.get(given, set())
+            elif given is not None and given.dtype is not None and given.dtype.is_integer():
+                moved[node.outputs[0]] = set()
+        elif node.op_type in OPS and OPS[node.op_type].shares:
+            before = [moved[value] for value in node.inputs if value in moved]
+            if before:
+                moved |= dict.fromkeys(node.outputs, {node}.union(*before))
+    return found
+
+
+def _powers(value: ir.Value | None) -> set[ir.Node]:
+    """The products that make a power beyond the square; none if it is no such."""
+    _, degree, made = _power(value)
+    return made if degree > 2 else set()
+
+
+def _power(value: ir.Value | None) -> tuple[ir.Value | None, float, set[ir.Node]]:
+    """What a value is a power of, which one, and what makes it of that."""
     node = value.producer() if value is not None else None
-    if node is None or node.domain != "":
-        return False
-    first, *others = node.inputs
-    return node.op_type == "Pow" or (
-        node.op_type == "Mul" and (first in others or any(map(_is_power, node.inputs)))
-    )
+    if node is not None and node.domain == "" and node.op_type == "Pow":
+        root, degree, made = _power(node.inputs[0])
+        exponent = constant(node.inputs[1])
+        return root, degree * (3.0 if exponent is None else exponent.numpy().max()), {node, *made}
+    if node is not None and node.domain == "" and node.op_type == "Mul":
+        (root, degree, made), (other, more, beside) = map(_power, node.inputs)
+        if root is other:
+            return root, degree + more, {node, *made, *beside}
+    return value, 1.0, set()
 
 
 def _behind(node: ir.Node) -> set[ir.Node]:

@@ -26,8 +26,9 @@ def wish_of(node: ir.Node, recipe: Recipe, target: Target) -> Wish | str:
     if isinstance(wish, Half):
         return wish
     if spec is None:
-        why = left if target.classical else unwritten
-        return BODIES if has_known_bodies(node) else why(node) or NO_ROW
+        if has_known_bodies(node) or isinstance(wish, str):
+            return BODIES if has_known_bodies(node) else wish
+        return (left if target.classical else unwritten)(node) or NO_ROW
     return wish if isinstance(wish, str) else _reason(node, spec, wish, recipe, target) or wish
 
 
@@ -51,8 +52,7 @@ def _reason(node: ir.Node, spec: OpSpec, wish: Scheme, recipe: Recipe, target: T
     weights = [value for _, value in weights_of(node)]
     if not weights and node.op_type == "MatMul" and not everywhere:  # 3
         return "both inputs are activations"
-    beside = not set(spec.weights) <= set(spec.data or ())  # else it works on activations as well
-    if beside and len(weights) < len(spec.weights) and not everywhere:
+    if not spec.shares and len(weights) < len(spec.weights) and not everywhere:
         return f"its weight{'s are' if len(spec.weights) > 1 else ' is'} computed, not constant"
     if any(len(weight.shape or ()) < 2 for weight in weights):
         return "its weight is a vector"  # onnxruntime 1.31 crashes on it

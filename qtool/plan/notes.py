@@ -8,26 +8,34 @@ layers are float, but for onnxruntime's own LSTM (tests/benchmarks/recurrent.py)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import onnx_ir as ir
 
+from qtool.classical import DOMAIN, is_lowered
 from qtool.numeric.types import IntType
 from qtool.ops import attribute
 from qtool.plan.sites import Sites
 from qtool.quantized import Kind, kind_of
+from qtool.standard import unwritten
 from qtool.target import UNPACKED, Target
 from qtool.tensors import remembered
 
 _INSTEAD = "computed in float between Q and DQ, slower than float"
 
 
-def reading_notes(loaded: ir.Model, kind: Kind | None, real: ir.Model | None) -> tuple[str, ...]:
-    """What a person should know of how the model was read."""
+def reading_notes(
+    loaded: ir.Model, kind: Kind | None, real: ir.Model | None, kept: Collection[str] = ()
+) -> tuple[str, ...]:
+    """What a person should know of how the model was read; nodes that are `kept`, by name, stay."""
     graph, notes = loaded.graph, list[str]()
     if parameters := [v.name or "" for v in graph.inputs if v.name in graph.initializers]:
         listed = ", ".join(parameters)
         notes.append(f"inputs with values are parameters and leave the input list: {listed}")
+    lowered = Counter(n.op_type for n in graph.all_nodes() if is_lowered(n) and n.name not in kept)
+    if lowered:
+        listed = ", ".join(f"{count} {op}" for op, count in lowered.items())
+        notes.append(f"written as products of matrices, of the same results: {listed}")
     if names := remembered(loaded):
         notes.append(f"sparse tensors are stored dense: {', '.join(names)}")
     if kind is not None:
@@ -47,6 +55,7 @@ def kernel_notes(model: ir.Model, sites: Sites, target: Target) -> Iterator[str]
        codes go below 0, or would go beyond the bound if they were not clipped behind it
     4. weights of fewer values than a codebook pays for
     5. recurrent layers: what integers save there
+    6. operators of ai.onnx.ml that are left for a target that has none
     """
     widths = {kind.codes: kind for kind in (s.scheme.weight.type for s in sites.weights)}
     for _, kind in sorted(widths.items()):  # 0
@@ -60,6 +69,7 @@ def kernel_notes(model: ir.Model, sites: Sites, target: Target) -> Iterator[str]
         layers = "1 layer" if len(few) == 1 else f"{len(few)} layers"
         yield f"evenly spaced codes in {layers} so small that a codebook takes more room: {names}"
     yield from _recurrent_notes(model, sites, target)  # 5
+    yield from _left_notes(model, target)  # 6
     makers = {value.name: node for node in model.graph.all_nodes() for value in node.outputs}
     kinds = Counter[IntType]()
     clamped = Counter[IntType]()
@@ -100,6 +110,16 @@ def _recurrent_notes(model: ir.Model, sites: Sites, target: Target) -> Iterator[
     for gain, counts in found.items():
         listed = ", ".join(f"{count} {op}" for op, count in counts.items())
         yield f"{listed}: {gain.format(units=target.recurrent.units)}"
+
+
+def _left_notes(model: ir.Model, target: Target) -> Iterator[str]:
+    found: dict[str, Counter[str]] = {}
+    for node in model.graph.all_nodes():
+        if node.domain == DOMAIN and not target.classical:
+            found.setdefault(unwritten(node), Counter())[node.op_type] += 1
+    for why, counts in found.items():
+        listed = ", ".join(f"{count} {op}" for op, count in counts.items())
+        yield f"the file still needs {DOMAIN}, which {target.name} is not to have: {listed}: {why}"
 
 
 _RECURRENT = ("GRU", "LSTM", "RNN")

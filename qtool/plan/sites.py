@@ -7,6 +7,7 @@ every run; both need no data.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
@@ -20,6 +21,7 @@ from qtool.numeric.histogram import Histogram
 from qtool.numeric.scheme import ActivationScheme, Scheme
 from qtool.ops import OPS, attribute, constant, data_inputs, weights_of
 from qtool.plan.booking import pays
+from qtool.plan.eligible import NO_ROW
 from qtool.plan.float_types import FLOATS, is_widened
 from qtool.plan.half import HalfSite
 from qtool.plan.islands import Islands
@@ -100,9 +102,11 @@ def require_work(sites: Sites, *, allow_empty: bool) -> None:
         ModelError: there is not.
     """
     if not (sites.weights or sites.activations or sites.halves or allow_empty):
+        reasons = Counter(reason for reason in sites.skipped.values() if reason != NO_ROW)
+        why = "".join(f"; {reason}" for reason, _ in reasons.most_common(2))
         raise ModelError(
             "there is nothing to quantize in this model",
-            "no operator with constant float weights that the recipe and the target allow",
+            "no operator with constant float weights that the recipe and the target allow" + why,
             "qtool inspect MODEL  tells why for each; --allow-empty writes it all the same",
         )
 

@@ -40,8 +40,8 @@ REFINEMENTS: dict[str, Step] = {
 
 @dataclass(frozen=True)
 class Done:
-    """What a step did to the model's outputs on samples that it had not seen, and the nodes that it
-    left out since it has not the memory.
+    """What a step did to the model's outputs on samples that it had not seen, if there were any
+    `apart`, and the nodes that it left out since it has not the memory.
 
     SQNR in dB, the mean over samples: of the noise itself a few samples make most, and tell little
     of the others.
@@ -51,6 +51,7 @@ class Done:
     before: float
     after: float
     left: tuple[str, ...] = ()
+    apart: bool = True
 
     @classmethod
     def of(
@@ -59,11 +60,12 @@ class Done:
         before: NDArray[np.float64],
         after: NDArray[np.float64],
         left: tuple[str, ...] = (),
+        apart: bool = True,
     ) -> Done:
         """From the SQNR of each sample; NaN where there is none."""
         known = len(before) > 0
         first, last = (float(each.mean()) if known else float("nan") for each in (before, after))
-        return cls(algorithm, first, last, left)
+        return cls(algorithm, first, last, left, apart)
 
     @property
     def kept(self) -> bool:
@@ -94,7 +96,7 @@ def refine(
             continue
         left, found = found.left, replace(found, left=())
         then = judge.sqnr_db(found.quantized())
-        done.append(Done.of(entry.name, now, then, left))
+        done.append(Done.of(entry.name, now, then, left, state.samples.apart))
         if done[-1].kept:
             state, now = found, then
     return state, tuple(done)

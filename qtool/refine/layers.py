@@ -163,12 +163,19 @@ def find_layers(model: ir.Model, plan: Plan) -> list[Layer]:
 
 def _layer(node: ir.Node, key: Key, params: QParams) -> Layer | None:
     tensor, data = constant(node.inputs[key[1]]), node.inputs[0]
-    if tensor is None or data is None or data.is_initializer():
+    if tensor is None or data is None or data.is_initializer() or _makes_distances(node):
         return None
     form = form_of(node, key[1], tuple(tensor.shape.numpy()))
     if form is None:
         return None
     return Layer((key,), tensor.numpy().astype(np.float32, copy=False), params, (form,))
+
+
+def _makes_distances(node: ir.Node) -> bool:
+    """Whether the squares of its weight are taken too: codes that are best for the product are not
+    for the distance of which it is a part, |x|^2 - 2 x w + |w|^2 (`plan.delicate`)."""
+    weight = node.inputs[1]
+    return weight is not None and any(u.node.op_type == "ReduceSumSquare" for u in weight.uses())
 
 
 def _alike(one: Layer, other: Layer) -> bool:

@@ -35,6 +35,11 @@ class Samples:
     fit: tuple[Feeds, ...]
     check: tuple[Feeds, ...]
 
+    @property
+    def apart(self) -> bool:
+        """Whether they are others that judge; of one run there are none."""
+        return not any(x is y for x, y in zip(self.fit, self.check, strict=False))
+
 
 def learned(recipe: Recipe) -> int:
     """How many samples the recipe's algorithms learn from."""

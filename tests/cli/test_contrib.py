@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 from typer.testing import CliRunner
 
 from qtool.cli.app import app
 from qtool.recipe import load_recipe
-from tests.models import normal, save
-from tests.recurrent import saved
+from tests.models import normal, save, weight
+from tests.recurrent import BATCH, STEPS, WIDTH, saved
 
 NOTE = "a table of 4 bits takes 8 in memory; with --contrib it takes 4"
 
@@ -63,3 +64,32 @@ def test_an_lstm_says_how_it_could_run_in_integers_and_what_that_saves(tmp_path:
     failed = CliRunner().invoke(app, gate)
     assert failed.exit_code == 1
     assert "--mode dynamic --contrib --bits 4" in failed.output
+
+
+def test_the_first_line_gives_no_reason_that_is_not_that_of_a_recurrent_layer(
+    tmp_path: Path,
+) -> None:
+    path = saved(tmp_path / "m.onnx", "GRU")
+    (tmp_path / "data").mkdir()
+    np.savez(tmp_path / "data" / "a.npz", x=normal(STEPS, BATCH, WIDTH))
+    data = ["--data", str(tmp_path / "data"), "--scheme", "w8a8"]
+    for more in (["--mode", "dynamic"], data):
+        run = ["quantize", str(path), "-o", str(tmp_path / "q.onnx"), "-f", *more]
+        result = CliRunner().invoke(app, run)
+        assert result.exit_code == 0, result.output
+        assert result.output.splitlines()[0] == "m.onnx: weights only (w8sca8u) for cpu"
+        assert "kernel for" in result.output
+
+
+def test_what_one_sample_is_worth_is_told_as_what_was_learned(tmp_path: Path) -> None:
+    graph = "g (float[N,24] x) => (float[N,16] y) { y = MatMul(x, w) }"
+    path = save(tmp_path / "m.onnx", graph, w=weight(24, 16))
+    for count in (1, 2):
+        data = tmp_path / str(count)
+        data.mkdir()
+        np.save(data / "x.npy", normal(count, 24))
+        run = ["quantize", str(path), "--scheme", "w4", "--data", str(data), "-f"]
+        result = CliRunner().invoke(app, [*run, "--allow-larger"])
+        assert result.exit_code == 0, result.output
+        assert "  gptq: outputs " in result.output
+        assert ("on what it learned from" in result.output) is (count == 1)

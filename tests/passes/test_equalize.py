@@ -212,3 +212,26 @@ def test_float16_keeps_its_type_and_its_range() -> None:
     for index in (0, 2):
         one, other = (array(model.graph.node(index).inputs[1]) for model in (before, after))
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("first", ["c", "a = Sub(x, m) c", "a = Concat<axis=-1>(x, m) c"])
+def test_units_of_what_a_model_is_given_stay_where_they_are(first: str) -> None:
+    # A scaler divides the columns that are large: what it gives is even whatever it divides by.
+    name, twice = "a" if "a =" in first else "x", 2 if "Concat" in first else 1
+    spread = np.tile(SPREAD, twice)
+    model = build(
+        f"g (float[1,8] x) => (float[1,N] y) {{ {first} = Mul({name}, s) y = MatMul(c, w) }}",
+        m=normal(1, 8), s=spread, w=weight(8 * twice, 3) / spread[:, None],
+    )  # fmt: skip
+    assert not Equalize()(model).modified
+
+
+def test_what_a_layer_gives_is_evened_with_its_scale() -> None:
+    before = build(
+        "g (float[1,8] x) => (float[1,N] y) { a = MatMul(x, v) r = Tanh(a) c = Mul(r, s)"
+        " y = MatMul(c, w) }",
+        v=weight(8, 8), s=SPREAD, w=weight(8, 3, seed=2) / SPREAD[:, None],
+    )  # fmt: skip
+    result = Equalize()(before.clone())
+    assert result.modified
+    assert_same_function(before, result.model, x=normal(1, 8))

@@ -111,6 +111,17 @@ def test_pairs_become_labels_and_probabilities(count: int, chances: bool, texts:
     same(before, after, scores)
     # of any number of rows
     same(before, after, scores[:1])
+    same(before, after, scores[:0])
+
+
+@pytest.mark.parametrize("chances", [False, True])
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_a_row_that_is_no_number(count: int, chances: bool) -> None:
+    before = classifier(of_pairs(count, chances=chances), count * (count - 1) // 2)
+    rows = np.full_like(pair_scores(count)[:9], np.nan)
+    expected, found = run(before, x=rows), run(through(before), x=rows)
+    assert (found["k"] == expected["k"]).all()
+    np.testing.assert_allclose(found["z"], expected["z"], atol=1e-5)
 
 
 @pytest.mark.parametrize("transform", ["LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO"])

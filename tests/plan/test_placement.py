@@ -182,3 +182,47 @@ def test_a_clip_the_wrong_way_round_stays_float(low: float, high: float, clamps:
     graph = f"g ({X}) => (float[N,8,6,6] y) {{ a = Conv(x, w) y = Clip(a, low, high) }}"
     found = sites(graph, Recipe(), w=weight(8, 8, 1, 1), low=np.float32(low), high=np.float32(high))
     assert ("n_y" not in found.skipped) == clamps
+
+
+def test_integers_that_are_floats_for_a_while_stay_whole(tmp_path: Path) -> None:
+    graph = """g (float[N,8] x) => (int64[N,1] y) {
+        m = MatMul(x, w) r = Relu(m) a = ArgMax<axis=1, keepdims=0>(r) f = Cast<to=1>(a)
+        s = Reshape(f, shape) t = Transpose(s) u = Transpose(t) y = Cast<to=7>(u) }"""
+    path = save(tmp_path / "m.onnx", graph, w=np.eye(8, dtype=np.float32), shape=np.array([-1, 1]))
+    rows = np.eye(8, dtype=np.float32)
+    made = quantized(path, ALL, rows)
+    assert made.plan.activations
+    assert Session(made.data).run({"x": rows})["y"].ravel().tolist() == list(range(8))
+
+
+@pytest.mark.parametrize("square", ["Mul(r, r)", "Pow(r, two)"])
+def test_a_squared_relu_is_an_activation(square: str, tmp_path: Path) -> None:
+    graph = f"""g (float[N,16] x) => (float[N,8] y) {{
+        m = MatMul(x, v) r = Relu(m) p = {square} y = MatMul(p, w) }}"""
+    path = save(
+        tmp_path / "m.onnx",
+        graph,
+        v=weight(16, 64),
+        w=weight(64, 8, seed=2),
+        two=np.array([2], np.float32),
+    )
+    x = normal(64, 16)
+    made = quantized(path, ALL, x)
+    assert "p" in made.plan.activations
+    assert sqnr(Session(path).run({"x": x})["y"], Session(made.data).run({"x": x})["y"]) > 30
+
+
+@pytest.mark.parametrize("power", ["Mul(m, m)", "Pow(m, three)"])
+def test_no_step_of_a_power_is_quantized(power: str, tmp_path: Path) -> None:
+    graph = f"""g (float[N,16] x) => (float[N,8] y) {{
+        m = MatMul(x, v) p = {power} q = Mul(p, m) y = MatMul(q, w) }}"""
+    path = save(
+        tmp_path / "m.onnx",
+        graph,
+        v=weight(16, 64),
+        w=weight(64, 8, seed=2),
+        three=np.array([3], np.float32),
+    )
+    activations = quantized(path, ALL, normal(64, 16)).plan.activations
+    assert "x" in activations
+    assert not {"p", "q"} & set(activations)

@@ -43,6 +43,7 @@ def test_the_order_of_the_data_does_not_matter(tmp_path: Path, size: int) -> Non
 def test_few_samples_are_shared_out(tmp_path: Path, count: int, fit: int, check: int) -> None:
     found = of(tmp_path / "a", normal(count, 4, seed=2))
     assert (len(found.fit), len(found.check)) == (fit, check)
+    assert found.apart is (count > 1)
 
 
 def test_equal_samples_are_no_trouble(tmp_path: Path) -> None:

@@ -24,12 +24,18 @@ from qtool.passes.classical.scores import Scores
 
 
 class LowerClassical(ir.passes.InPlacePass):
-    """Write what multiplies in `ai.onnx.ml` as Gemm, and the rest around it."""
+    """Write what multiplies in `ai.onnx.ml` as Gemm, and the rest around it; what is `kept`, by
+    name, stays as it is."""
+
+    def __init__(self, kept: frozenset[str] = frozenset()) -> None:
+        super().__init__()
+        self._kept = kept
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         write, changed = Scores(model.graph, models.opset(model)), False
         for node in list(model.graph.all_nodes()):
-            law = _LAWS.get(node.op_type) if node.domain == DOMAIN else None
+            own = node.domain == DOMAIN and node.name not in self._kept
+            law = _LAWS.get(node.op_type) if own else None
             held = read(node) if law is not None and not left(node) else ""
             if law is not None and not isinstance(held, str):
                 law(node, held, write)

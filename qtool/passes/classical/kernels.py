@@ -44,11 +44,12 @@ def rbf(node: ir.Node, machine: Machine, x: ir.Value, write: Scores) -> ir.Value
         x = write.cast(node, x, ir.DataType.DOUBLE)
     gamma, vectors = machine.gamma, machine.vectors.astype(np.float64)
     weights = write.constant(node, np.ascontiguousarray(2 * gamma * vectors.T, dtype))
+    found = write.then(node, "MatMul", x, weights)  # first: what it becomes, squares are taken of
     own, squares = (
         write.then(node, "Mul", write.squares(node, each, axis), np.asarray(factor, dtype))
         for each, axis, factor in ((weights, 0, -0.25 / gamma), (x, 1, gamma))
     )  # (1, vectors), (rows, 1)
-    found = write.then(node, "Add", write.then(node, "MatMul", x, weights), own)
+    found = write.then(node, "Add", found, own)
     return write.then(node, "Exp", write.then(node, "Sub", found, squares))
 
 

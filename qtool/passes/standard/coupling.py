@@ -2,7 +2,7 @@
 
     r = clip(sigmoid(-a s - b))    Q, p: see `qtool.numeric.coupling`, where the law stands
     each class t of a sweep        w = p - e_t,  g = w Qp,  p <- p - w g / (g + Q_tt)
-    each sweep                     p <- stopped ? p : swept,  stopped = max |Qp - pQp| < 0.005 / k
+    each sweep                     p <- goes on ? swept : p,  goes on = max |Qp - pQp| >= 0.005 / k
 
 A row that has stopped would stop again, so that no mask is carried on. Vectors are columns,
 (rows, classes, 1). Of constants none is the second factor of a MatMul: there it would be a weight.
@@ -30,7 +30,7 @@ def coupled(at: At, scores: ir.Value) -> ir.Value:
     qp = at.over("ReduceMean", q, 2)  # Q p of the first p
     for sweep in range(sweeps_of(at.node)):
         qp = qp if sweep == 0 else at("MatMul", q, p)
-        p = at("Where", _stopped(at, p, qp, count), p, _swept(at, q, each, p, qp))
+        p = at("Where", _goes_on(at, p, qp, count), _swept(at, q, each, p, qp), p)
     return at("Squeeze", p, np.array([2]))
 
 
@@ -65,9 +65,10 @@ def _matrix(at: At, chances: ir.Value, count: int) -> tuple[ir.Value, ir.Value]:
     return at("Gather", values, np.array(cells), axis=1), own
 
 
-def _stopped(at: At, p: ir.Value, qp: ir.Value, count: int) -> ir.Value:
+def _goes_on(at: At, p: ir.Value, qp: ir.Value, count: int) -> ir.Value:
+    """A row that is no number stays where it begins, as in the runtime."""
     off = at("Abs", at("Sub", qp, at.over("ReduceSum", at("Mul", p, qp), 1)))
-    return at("Less", at.over("ReduceMax", off, 1), NEAR / count)
+    return at("GreaterOrEqual", at.over("ReduceMax", off, 1), NEAR / count)
 
 
 def _swept(at: At, q: ir.Value, each: list[ir.Value], p: ir.Value, qp: ir.Value) -> ir.Value:

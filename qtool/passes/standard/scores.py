@@ -109,15 +109,16 @@ def _flat(at: At, column: ir.Value, to: ir.DataType = ir.DataType.INT64) -> ir.V
 
 def _voted(at: At, scores: ir.Value, count: int) -> ir.Value:
     """The first class of most votes; of two it is the first where s > 0."""
+    wins = at("Greater", scores, 0)  # no vote for the first class where s is no number
     if count == 2:
-        return _flat(at, at("LessOrEqual", scores, 0))
+        return at("Squeeze", at("Where", wins, np.array(0), np.array(1)), np.array([1]))
     first, second = np.array(list(combinations(range(count), 2))).T
     ones = np.eye(count, dtype=np.float32)
-    won = at("Unsqueeze", at.floats(at("Greater", scores, 0)), np.array([2]))
+    won = at("Transpose", at.floats(wins))  # (pairs, rows), of which there may be none
     # Constants stand in front: behind, they would be weights.
     votes = at("MatMul", (ones[first] - ones[second]).T.copy(), won)
     votes = at("Add", votes, ones[second].sum(axis=0)[:, None])
-    return _flat(at, at("ArgMax", votes, axis=1, keepdims=0))
+    return at("ArgMax", votes, axis=0, keepdims=0)
 
 
 def _named(at: At, best: ir.Value, classes: tuple[int, ...] | tuple[str, ...]) -> ir.Value:
