@@ -1,0 +1,130 @@
+"""Fake quantization: floats on the grid of their codes, with gradients that pass straight through.
+
+    x' = (clip(round(x / s) + z, low, high) - z) s        round: gradient 1; clip: 0 beyond its ends
+    x' = L[nearest(x / s)] s                              with levels L: to x 1 between their ends
+
+Scale and levels have the gradients that follow from that; the scale's is made smaller by
+g = 1 / sqrt(values of a scale x high), so that it goes about as fast as what it scales: learned
+step size quantization (Esser et al., 2020).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from qtool.numeric.affine import QParams, lowest
+from qtool.numeric.codebook import Codebook
+from qtool.numeric.granularity import Shape
+
+
+class FakeQuantizer(nn.Module):
+    """Puts a tensor of one shape, or any shape where it has one scale, on a grid that is learned.
+
+    `fixed` scales are not learned, and one that `shrinks` does not grow. A scale keeps its sign,
+    and at least 1/16 of its size.
+    """
+
+    zero: Tensor
+    least: Tensor
+    below: Tensor
+
+    def __init__(self, params: QParams, *, fixed: bool = False, shrinks: bool = False) -> None:
+        super().__init__()
+        self.params = params
+        self.scale = nn.Parameter(_tensor(params.scale), not fixed)
+        self.register_buffer("zero", _tensor(params.zero_point))
+        self.register_buffer("least", self.scale.detach().abs() / 16)
+        self.most = self.scale.detach().abs() if shrinks else None
+        self.register_buffer("below", self.scale.detach() < 0)
+        self.low, self.high = lowest(params), params.type.maximum
+        if params.book is not None:
+            self.levels = nn.Parameter(torch.from_numpy(params.book.levels.copy()), not fixed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same, of values that codes stand for."""
+        slowed = _slowed(self.scale, self._gain(x.numel()))
+        block = self.params.granularity.block(tuple(x.shape))
+        scale, zero = (_spread(each, x.shape, block) for each in (slowed, self.zero))
+        if self.params.book is not None:
+            return self._on_levels(x, scale, self.params.book)
+        codes = torch.clamp(rounded(x / scale), self.low - zero, self.high - zero)
+        return codes * scale
+
+    def _on_levels(self, x: Tensor, scale: Tensor, book: Codebook) -> Tensor:
+        levels = _slowed(self.levels, 1 / math.sqrt(max(1, x.numel() / self.levels.numel())))
+        with torch.no_grad():
+            reals = (x / scale).detach()
+            codes = torch.from_numpy(self._book(book).nearest(reals.numpy())).long()
+            group = torch.zeros(1, dtype=torch.long)
+            if book.axis is not None:
+                rank = [-1 if axis == book.axis else 1 for axis in range(x.dim())]
+                group = torch.from_numpy(book.groups_along(x.shape[book.axis])).reshape(rank)
+            group = group.expand_as(codes)
+            inside = (reals >= self.levels[group, 0]) & (reals <= self.levels[group, -1])
+        return levels[group, codes] * scale + torch.where(inside, x - x.detach(), 0.0)
+
+    def _book(self, book: Codebook) -> Codebook:
+        found = np.sort(self.levels.detach().numpy(), axis=1)
+        return Codebook(found, book.axis, book.size, book.maker)
+
+    def _gain(self, count: int) -> float:
+        return 1 / math.sqrt(max(1, count / self.scale.numel()) * max(1, self.high))
+
+    def settle(self) -> None:
+        """Keep scales from 0, and levels in their order, after a step."""
+        with torch.no_grad():
+            size = torch.maximum(self.scale.abs(), self.least)
+            size = size if self.most is None else torch.minimum(size, self.most)
+            self.scale.copy_(torch.where(self.below, -size, size))
+            if self.params.book is not None:
+                self.levels.copy_(self.levels.sort(dim=1).values)
+
+    def learned(self) -> QParams:
+        """The parameters as they are now."""
+        scale, book = np.array(self.scale.detach().numpy()), self.params.book
+        if book is None:
+            return replace(self.params, scale=scale)
+        halves = self._book(book).levels.astype(np.float16).astype(np.float32)
+        found = Codebook(np.sort(halves, axis=1), book.axis, book.size, book.maker)
+        return replace(self.params, scale=scale, book=found)
+
+
+def on_the_run(x: Tensor) -> Tensor:
+    """What DynamicQuantizeLinear leaves of a tensor: 256 codes from its least to its greatest
+    value, 0 among them. Gradients pass straight through."""
+    with torch.no_grad():
+        low, high = x.min().clamp(max=0), x.max().clamp(min=0)
+        scale = ((high - low) / 255).clamp(min=torch.finfo(x.dtype).tiny)
+        zero = torch.clamp(torch.round(-low / scale), 0, 255)
+    return (torch.clamp(rounded(x / scale) + zero, 0, 255) - zero) * scale
+
+
+def _tensor(values: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.array(values, np.float32))
+
+
+def rounded(x: Tensor) -> Tensor:
+    """Half to even, as QuantizeLinear; gradient 1."""
+    return x + (torch.round(x) - x).detach()
+
+
+def _slowed(x: Tensor, gain: float) -> Tensor:
+    """The same value, with a gradient that is so much smaller."""
+    return x * gain + (x * (1 - gain)).detach()
+
+
+def _spread(cells: Tensor, shape: torch.Size, block: Shape) -> Tensor:
+    """One value for each block -> an array that broadcasts against the shape."""
+    if cells.dim() == 0:
+        return cells
+    for axis, (count, size) in enumerate(zip(cells.shape, block, strict=True)):
+        if count > 1 and size > 1:
+            cells = cells.repeat_interleave(size, axis).narrow(axis, 0, shape[axis])
+    return cells

@@ -1,0 +1,102 @@
+"""Fake quantization: the values of the codes, and gradients by learned step sizes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from qtool.numeric.affine import QParams, dequantize, quantize
+from qtool.numeric.granularity import PerBlock, PerChannel, PerTensor
+from qtool.numeric.scheme import parse_scheme
+from qtool.numeric.types import UINT8, IntType
+from qtool.plan.weights import weight_params
+from tests.models import normal
+
+torch = pytest.importorskip("torch")
+from qtool.tune.fake import FakeQuantizer, on_the_run  # noqa: E402
+
+WEIGHT = normal(70, 12, seed=3)
+GRAINS = [PerTensor(), PerChannel(0), PerChannel(1), PerBlock(0, 32)]
+
+
+def params_of(scheme: str, grains: object) -> QParams:
+    wish = parse_scheme(scheme)
+    found = weight_params(WEIGHT, wish.weight, grains, negative=True)  # type: ignore[union-attr, arg-type]
+    if isinstance(grains, PerTensor):
+        flat = {name: getattr(found, name).reshape(()) for name in ("scale", "zero_point")}
+        return replace(found, **flat, granularity=grains)
+    return found
+
+
+@pytest.mark.parametrize("grains", GRAINS, ids=str)
+@pytest.mark.parametrize("scheme", ["w8", "w4", "w4u", "w2", "w3", "w4k", "w2k"])
+def test_values_are_those_of_the_codes(scheme: str, grains: object) -> None:
+    params = params_of(scheme, grains)
+    found = FakeQuantizer(params)(torch.from_numpy(WEIGHT)).detach().numpy()
+    expected = dequantize(quantize(WEIGHT, params), params)
+    assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
+    assert FakeQuantizer(params).learned().scale.shape == params.scale.shape
+
+
+def test_gradients_are_those_of_learned_step_sizes() -> None:
+    # Esser et al. (2020), equation 3: round(v) - v inside, the end outside; times 1 / sqrt(N high).
+    params = QParams(IntType(4, True), np.asarray(np.float32(0.5)), np.asarray(np.int32(0)))
+    x = torch.tensor([0.6, -1.3, 9.0, -9.0], requires_grad=True)
+    grid = FakeQuantizer(params)
+    grid(x).sum().backward()
+    assert x.grad.tolist() == [1.0, 1.0, 0.0, 0.0]
+    inside = [round(v) - v for v in (0.6 / 0.5, -1.3 / 0.5)]
+    expected = (sum(inside) + 7 - 8) / np.sqrt(4 * 7)
+    assert grid.scale.grad is not None
+    assert float(grid.scale.grad) == pytest.approx(expected, rel=1e-5)
+
+
+def test_levels_learn_and_stay_in_order() -> None:
+    grid = FakeQuantizer(params_of("w2k", PerChannel(1)))
+    x = torch.from_numpy(WEIGHT)
+    before = float((grid(x) - x).square().mean().detach())
+    descent = torch.optim.Adam(grid.parameters(), 0.01)
+    for _ in range(60):
+        descent.zero_grad()
+        (grid(x) - x).square().mean().backward()
+        descent.step()
+        grid.settle()
+    assert float((grid(x) - x).square().mean().detach()) < before
+    book = grid.learned().book
+    assert book is not None
+    assert (np.diff(book.levels, axis=1) >= 0).all()
+
+
+def test_scales_keep_their_sign_and_some_size() -> None:
+    params = replace(params_of("w4", PerChannel(1)))
+    grid = FakeQuantizer(params)
+    with torch.no_grad():
+        grid.scale.mul_(-1e-6)
+    grid.settle()
+    found = grid.learned().scale
+    assert (np.sign(found) == np.sign(params.scale)).all()
+    np.testing.assert_allclose(np.abs(found), np.abs(params.scale) / 16)
+    shrinking = FakeQuantizer(params, shrinks=True)
+    with torch.no_grad():
+        shrinking.scale.mul_(2)
+    shrinking.settle()
+    np.testing.assert_array_equal(shrinking.learned().scale, params.scale)
+
+
+def test_what_is_measured_on_the_run_is_as_the_operator_does_it() -> None:
+    x = normal(5, 7, seed=4)
+    low, high = min(0, x.min()), max(0, x.max())
+    scale = np.float32((high - low) / 255)
+    zero = np.clip(np.rint(-low / scale), 0, 255).astype(np.int32)
+    params = QParams(UINT8, np.asarray(scale), np.asarray(zero))
+    expected = dequantize(quantize(x, params), params)
+    np.testing.assert_allclose(on_the_run(torch.from_numpy(x)).numpy(), expected, atol=1e-6)
+
+
+def test_levels_of_any_number() -> None:
+    scale, zero = np.asarray(np.float32(0.3)), np.asarray(np.int32(2))
+    params = QParams(IntType.of_levels(6, False), scale, zero)
+    found = FakeQuantizer(params)(torch.from_numpy(WEIGHT)).detach().numpy()
+    np.testing.assert_allclose(found, dequantize(quantize(WEIGHT, params), params), atol=1e-6)
