@@ -78,18 +78,21 @@ def _powers(value: ir.Value | None) -> set[ir.Node]:
     return made if degree > 2 else set()
 
 
-def _power(value: ir.Value | None) -> tuple[ir.Value | None, float, set[ir.Node]]:
-    """What a value is a power of, which one, and what makes it of that."""
-    node = value.producer() if value is not None else None
+def _power(value: ir.Value | None, far: int = 0) -> tuple[ir.Value | None, float, set[ir.Node]]:
+    """What a value is a power of, which one, and what makes it of that, not too far up."""
+    node = value.producer() if value is not None and far < _FAR else None
     if node is not None and node.domain == "" and node.op_type == "Pow":
-        root, degree, made = _power(node.inputs[0])
+        root, degree, made = _power(node.inputs[0], far + 1)
         exponent = constant(node.inputs[1])
         return root, degree * (3.0 if exponent is None else exponent.numpy().max()), {node, *made}
     if node is not None and node.domain == "" and node.op_type == "Mul":
-        (root, degree, made), (other, more, beside) = map(_power, node.inputs)
+        (root, degree, made), (other, more, beside) = (_power(x, far + 1) for x in node.inputs)
         if root is other:
             return root, degree + more, {node, *made, *beside}
     return value, 1.0, set()
+
+
+_FAR = 6  # products in a row: twice as many are looked at for each
 
 
 def _behind(node: ir.Node) -> set[ir.Node]:

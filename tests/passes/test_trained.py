@@ -91,6 +91,24 @@ def test_columns_as_they_are_keep_their_distances(name: str) -> None:
     assert np.abs(found - exact).max() <= np.abs(expected - exact).max() + 1e-5
 
 
+@pytest.mark.parametrize(
+    "name", ["logistic 3", slow("logistic 2"), slow("ridge"), slow("svr linear")]
+)
+def test_columns_as_they_are_bear_8_bits(name: str, tmp_path: Path) -> None:
+    _, data, rows, labels = trained(name, scaled=False)
+    same(data, thousand(rows))
+    path = tmp_path / "m.onnx"
+    path.write_bytes(data)
+    job = workflow.open_job(path, Recipe(scheme="w8"), load_target("cpu"), threads=1)
+    after = workflow.build(job, None).data
+    before, found = (next(iter(outputs(each, rows).values())) for each in (data, after))
+    if before.dtype.kind == "f":
+        lost, lost_now = (np.mean((each.reshape(-1) - labels) ** 2) for each in (before, found))
+        assert lost_now <= 1.01 * lost
+    else:
+        assert np.mean(before == found) >= 0.99
+
+
 @pytest.mark.parametrize("scheme", ["w8", slow("w8a8"), slow("w4")])
 @pytest.mark.parametrize("name", ["svc rbf wine chances", *map(slow, sorted(MODELS))])
 def test_quantized_it_is_as_good(name: str, scheme: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from qtool.passes import prepare
+from qtool.plan.delicate import POWERS, delicate
 from qtool.plan.sites import Sites, find_sites
 from qtool.recipe import Recipe, Rule
 from qtool.runtime import Session
@@ -226,3 +227,12 @@ def test_no_step_of_a_power_is_quantized(power: str, tmp_path: Path) -> None:
     activations = quantized(path, ALL, normal(64, 16)).plan.activations
     assert "x" in activations
     assert not {"p", "q"} & set(activations)
+
+
+def test_a_long_row_of_products_takes_no_time() -> None:
+    steps = " ".join(f"x{i + 1} = Mul(x{i}, x{i})" for i in range(60))
+    model = build(
+        f"g (float[N,8] x0) => (float[N,8] y) {{ {steps} y = MatMul(x60, w) }}", w=weight(8, 8)
+    )
+    found = delicate(model.graph)
+    assert found[model.graph[-1]] == POWERS

@@ -5,6 +5,8 @@ linear_classifier(x)   =>  s = gemm(x, W, b)         labels[argmax(s)], softmax(
 svm_regressor(x)       =>  gemm(k(x), A, rho)        k: see `kernels`
 svm_classifier(x)      =>  svm_classifier(gemm(k(x), A, rho)), which multiplies each score with 1
 
+Where columns are of very different sizes, and so their weights, x s and W / s stand for x and W.
+
 What standard operators cannot do as well is left to the node itself, with numbers that pass scores
 on as they are: votes, the coupling of pairwise probabilities (whose result depends on where the
 kernel's iteration stops), rare transforms of scores. It costs a few numbers and no time.

@@ -53,7 +53,7 @@ def _table(classes: tuple[int, ...] | tuple[str, ...]) -> ir.TensorProtocol:
 
 
 def _scores(node: ir.Node, held: Linear, write: Scores) -> ir.Value:
-    return write.product(node, write.rows(node, len(held.weights)), held.weights, held.bias)
+    return write.linear(node, write.rows(node, len(held.weights)), held.weights, held.bias)
 
 
 def _passed_on(node: ir.Node, scores: ir.Value, count: int, bias: str) -> None:

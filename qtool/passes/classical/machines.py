@@ -67,10 +67,10 @@ def svm_classifier(node: ir.Node, held: Linear | Machine, write: Scores) -> None
 def _scores(node: ir.Node, held: Linear | Machine, write: Scores) -> ir.Value:
     if isinstance(held, Linear):
         x = write.rows(node, len(held.weights))
-        return write.product(node, x, held.weights, held.bias)
+        return write.linear(node, x, held.weights, held.bias)
     x = write.rows(node, held.vectors.shape[1])
     if held.kernel == "LINEAR":
-        return write.product(node, x, held.vectors.T @ held.coefficients, held.rho)
+        return write.linear(node, x, held.vectors.T @ held.coefficients, held.rho)
     return write.product(
         node, KERNELS[held.kernel](node, held, x, write), held.coefficients, held.rho
     )

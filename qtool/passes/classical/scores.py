@@ -14,6 +14,9 @@ from qtool.passes.edit import Around
 _FLOAT = ir.TensorType(ir.DataType.FLOAT)
 
 
+_UNLIKE = 8  # times: what the largest row of weights may be of the smallest
+
+
 class Scores:
     """Writes in front of a node of a graph, or one of its bodies."""
 
@@ -64,6 +67,19 @@ class Scores:
         found = self.then(node, "Gemm" if bias.any() else "MatMul", x, *own)
         return found if dtype is np.float32 else self.cast(node, found, ir.DataType.FLOAT)
 
+    def linear(self, node: ir.Node, x: ir.Value, weights: Floats | Reals, bias: Floats) -> ir.Value:
+        """x W + b of columns of any size: x W = (x s) (W / s), s powers of two that make the rows
+        of W alike. Else one step of 8 bits would be more than the weights of large columns."""
+        largest = np.abs(weights).max(axis=1).astype(np.float64)
+        known = largest[largest > 0]
+        unlike = known.size > 0 and known.max() > _UNLIKE * known.min()
+        if unlike and not _is_scaled(node.inputs[0]):
+            sizes = np.where(largest > 0, largest, known.min())
+            sizes = 2.0 ** np.clip(np.round(np.log2(sizes)), -60, 60)
+            x = self.then(node, "Mul", x, sizes.astype(np.float32))
+            weights = weights / sizes[:, None]
+        return self.product(node, x, weights, bias)
+
     def squares(self, node: ir.Node, value: ir.Value, axis: int) -> ir.Value:
         """The sums of squares along an axis, which stays."""
         if self.opset >= 18:
@@ -73,6 +89,21 @@ class Scores:
         assert producer is not None
         producer.attributes["axes"] = ir.AttrInt64s("axes", [axis])
         return found
+
+
+def _is_scaled(value: ir.Value | None) -> bool:
+    """Whether columns were made alike before: a small weight there says little of its column."""
+    node = value.producer() if value is not None else None
+    if node is None:
+        return False
+    if node.op_type in _SCALE:
+        return True
+    inputs = node.inputs[:1] if node.op_type != "Concat" else node.inputs
+    return node.op_type in _PASS and all(map(_is_scaled, inputs))
+
+
+_SCALE = {"Div", "Mul", "Normalizer", "Scaler"}
+_PASS = {"ArrayFeatureExtractor", "Cast", "Clip", "Concat", "Gather", "Imputer", "Reshape"}
 
 
 def replace(node: ir.Node, *results: ir.Value) -> None:
