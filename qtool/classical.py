@@ -20,6 +20,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from qtool.ops import integers, reals, text
+
 DOMAIN = "ai.onnx.ml"
 KERNELS = ("LINEAR", "POLY", "RBF", "SIGMOID")
 
@@ -95,19 +97,22 @@ def _columns(node: ir.Node) -> int | None:
 def left(node: ir.Node) -> str:
     """Why the node is not written as products; empty where that is not known, or it is."""
     found = read(node)
-    if isinstance(found, str):
-        return found
+    return found if isinstance(found, str) else _stays(found)
+
+
+def lowered(node: ir.Node) -> Linear | Machine | None:
+    """What will be written as products of the node, if anything."""
+    found = read(node)
+    return None if isinstance(found, str) or _stays(found) else found
+
+
+def _stays(found: Linear | Machine) -> str:
     if isinstance(found, Linear):
         return FINISHES if _passes_on(found.weights) else ""
     if found.kernel == "LINEAR" and _passes_on(found.vectors.T @ found.coefficients):
         return FINISHES
     narrow = found.kernel == "RBF" and is_narrow(found)
     return NARROW if narrow else ""
-
-
-def is_lowered(node: ir.Node) -> bool:
-    """Whether the node will be written as products."""
-    return node.domain == DOMAIN and node.op_type in _READERS and not left(node)
 
 
 def _passes_on(weights: Floats | Reals) -> bool:
@@ -136,25 +141,14 @@ _LOST = 5e-6
 
 
 def _floats(node: ir.Node, name: str) -> Floats:
-    attr = node.attributes.get(name)
-    return np.asarray([] if attr is None else attr.as_floats(), np.float32)
-
-
-def _ints(node: ir.Node, name: str) -> tuple[int, ...]:
-    attr = node.attributes.get(name)
-    return () if attr is None else tuple(attr.as_ints())
-
-
-def _text(node: ir.Node, name: str, default: str) -> str:
-    attr = node.attributes.get(name)
-    return default if attr is None else attr.as_string()
+    return np.asarray(reals(node, name), np.float32)
 
 
 def labels(node: ir.Node) -> tuple[int, ...] | tuple[str, ...]:
     """The classes of a classifier."""
     attr = node.attributes.get("classlabels_strings")
     names = () if attr is None else tuple(attr.as_strings())
-    return names or _ints(node, "classlabels_ints") or _ints(node, "classlabels_int64s")
+    return names or integers(node, "classlabels_ints") or integers(node, "classlabels_int64s")
 
 
 def _linear(node: ir.Node, outputs: int) -> Linear | str:
@@ -165,7 +159,7 @@ def _linear(node: ir.Node, outputs: int) -> Linear | str:
         raise ValueError
     weights = np.ascontiguousarray(rows.reshape(outputs, -1).T)
     bias = bias if len(bias) else np.zeros(outputs, np.float32)
-    return Linear(weights, bias, _text(node, "post_transform", "NONE"))
+    return Linear(weights, bias, text(node, "post_transform", "NONE"))
 
 
 def _linear_regressor(node: ir.Node) -> Linear | str:
@@ -187,7 +181,7 @@ def _machine(
     if len(rho) < coefficients.shape[1] or not vectors.size:
         raise ValueError
     kernel, transform = (
-        _text(node, name, usual)
+        text(node, name, usual)
         for name, usual in (("kernel_type", "LINEAR"), ("post_transform", "NONE"))
     )
     if kernel not in KERNELS or (kernel == "RBF" and gamma <= 0):
@@ -206,14 +200,14 @@ def _svm_regressor(node: ir.Node) -> Linear | Machine | str:
 
 
 def _svm_classifier(node: ir.Node) -> Linear | Machine | str:
-    counts, rows, classes = _ints(node, "vectors_per_class"), _floats(node, "coefficients"), 0
+    counts, rows, classes = integers(node, "vectors_per_class"), _floats(node, "coefficients"), 0
     classes, count = len(labels(node)), sum(counts)
     if not rows.size or classes < 2:
         return "it has no coefficients, or fewer than two classes"
     if count == 0:  # a row of weights for each class
         weights = np.ascontiguousarray(rows.reshape(classes, -1).T)
         bias = np.full(classes, _floats(node, "rho")[0])
-        return Linear(weights, bias, _text(node, "post_transform", "NONE"))
+        return Linear(weights, bias, text(node, "post_transform", "NONE"))
     if len(counts) != classes:
         raise ValueError
     return _machine(node, count, _pairs(rows.reshape(classes - 1, count), counts), counts)

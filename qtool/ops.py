@@ -47,18 +47,32 @@ def attribute(node: ir.Node, name: str, default: int) -> int:
     return default if attr is None else attr.as_int()
 
 
-def _text(node: ir.Node, name: str, default: str) -> str:
+def text(node: ir.Node, name: str, default: str) -> str:
+    """A text attribute, or its default."""
     attr = node.attributes.get(name)
     return default if attr is None else attr.as_string()
 
 
-def _float(node: ir.Node, name: str, default: float) -> float:
+def real(node: ir.Node, name: str, default: float) -> float:
+    """A float attribute, or its default."""
     attr = node.attributes.get(name)
     return default if attr is None else attr.as_float()
 
 
+def reals(node: ir.Node, name: str) -> tuple[float, ...]:
+    """A list of floats; empty where there is none."""
+    attr = node.attributes.get(name)
+    return () if attr is None else tuple(attr.as_floats())
+
+
+def integers(node: ir.Node, name: str) -> tuple[int, ...]:
+    """A list of integers; empty where there is none."""
+    attr = node.attributes.get(name)
+    return () if attr is None else tuple(attr.as_ints())
+
+
 def _gemm_plain(node: ir.Node) -> bool:
-    scaled = _float(node, "alpha", 1.0) != 1.0 or _float(node, "beta", 1.0) != 1.0
+    scaled = real(node, "alpha", 1.0) != 1.0 or real(node, "beta", 1.0) != 1.0
     return not scaled and not attribute(node, "transA", 0)
 
 
@@ -79,7 +93,7 @@ _MANY = OpSpec(data=None)
 _PAIR = OpSpec(data=(0, 1))
 _NEAREST = OpSpec(
     shares=True,
-    holds=lambda n: _text(n, "mode", "nearest") == "nearest",
+    holds=lambda n: text(n, "mode", "nearest") == "nearest",
     unless="it interpolates",
 )
 

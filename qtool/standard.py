@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from qtool.classical import DOMAIN, FINISHES, NARROW, Linear, Machine, labels, left, read
 from qtool.numeric.coupling import sweeps
+from qtool.ops import integers, reals, text
 
 MOST = 600  # nodes that one classifier may become
 SPAN = 65_536  # numbers from the least to the greatest key of a table
@@ -29,28 +30,10 @@ def unwritten(node: ir.Node) -> str:
     return _MAPS.get(node.op_type) or left(node) or "no standard operator does the same"
 
 
-def numbers(node: ir.Node, name: str) -> tuple[float, ...]:
-    """A list of floats; empty where there is none."""
-    attr = node.attributes.get(name)
-    return () if attr is None else tuple(attr.as_floats())
-
-
-def integers(node: ir.Node, name: str) -> tuple[int, ...]:
-    """A list of integers; empty where there is none."""
-    attr = node.attributes.get(name)
-    return () if attr is None else tuple(attr.as_ints())
-
-
-def text(node: ir.Node, name: str, default: str) -> str:
-    """A text, or its default."""
-    attr = node.attributes.get(name)
-    return default if attr is None else attr.as_string()
-
-
 def sweeps_of(node: ir.Node) -> int:
     """How often probabilities of pairs are coupled: as often as was ever needed, and once more."""
     pairs = len(labels(node)) * (len(labels(node)) - 1) // 2
-    return 1 + sweeps(*(np.array(numbers(node, name)[:pairs]) for name in ("prob_a", "prob_b")))
+    return 1 + sweeps(*(np.array(reals(node, name)[:pairs]) for name in ("prob_a", "prob_b")))
 
 
 def nodes_for(classes: int, times: int) -> int:
@@ -60,7 +43,7 @@ def nodes_for(classes: int, times: int) -> int:
 
 def imputed(node: ir.Node) -> tuple[float, ...] | tuple[int, ...]:
     """The values of an Imputer for floats, or for integers."""
-    return numbers(node, "imputed_value_floats") or integers(node, "imputed_value_int64s")
+    return reals(node, "imputed_value_floats") or integers(node, "imputed_value_int64s")
 
 
 _TYPE = "the type of what it reads is not known"
@@ -88,8 +71,8 @@ def _per_feature(node: ir.Node, count: int) -> str:
 
 
 def _scaler(node: ir.Node) -> str:
-    count = len(numbers(node, "scale"))
-    if not count or len(numbers(node, "offset")) != count:
+    count = len(reals(node, "scale"))
+    if not count or len(reals(node, "offset")) != count:
         return _LENGTHS
     return _typed(node, _NUMBERS) or _per_feature(node, count)
 
@@ -151,7 +134,7 @@ def values_of(node: ir.Node) -> tuple[NDArray[Any], Any]:
     if "values_floats" in attributes:
         default = attributes.get("default_float")
         rest = -0.0 if default is None else default.as_float()
-        return np.array(numbers(node, "values_floats"), np.float32), rest
+        return np.array(reals(node, "values_floats"), np.float32), rest
     default = attributes.get("default_int64")
     values = np.array(attributes["values_int64s"].as_ints(), np.int64)
     return values, -1 if default is None else default.as_int()
@@ -192,10 +175,10 @@ def _classes(node: ir.Node, found: Linear | Machine) -> str:
 
 def _machine(node: ir.Node, found: Linear | Machine) -> str:
     count = len(labels(node))
-    if isinstance(found, Linear) or not numbers(node, "prob_a"):
+    if isinstance(found, Linear) or not reals(node, "prob_a"):
         return ""
     pairs = count * (count - 1) // 2
-    if min(len(numbers(node, name)) for name in ("prob_a", "prob_b")) < pairs:
+    if min(len(reals(node, name)) for name in ("prob_a", "prob_b")) < pairs:
         return _LENGTHS
     times = 3 if nodes_for(count, 3) > MOST else sweeps_of(node)
     more = nodes_for(count, times)

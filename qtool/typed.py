@@ -13,13 +13,14 @@ import numpy as np
 import onnx_ir as ir
 
 from qtool import model as models
+from qtool.classical import DOMAIN
 from qtool.errors import QtoolError
 from qtool.external import without_large
 from qtool.maps import remembered
 from qtool.runtime import Session
 from qtool.signature import TensorSpec
 
-STANDARD = {"", "ai.onnx.ml"}  # domains that ONNX inference knows
+STANDARD = {"", DOMAIN}  # domains that ONNX inference knows
 
 
 def infer(model: ir.Model) -> ir.Model:
@@ -46,7 +47,7 @@ def _carried_on(graph: ir.Graph) -> bool:
     """Tell shapes on where ONNX inference stops: what prepares numbers of a table gives a table."""
     changed = False
     for node in graph:
-        if node.domain == "ai.onnx.ml" and node.op_type in _SHAPED_ALIKE:
+        if node.domain == DOMAIN and node.op_type in _SHAPED_ALIKE:
             given, made = node.inputs[0], node.outputs[0]
             if given is not None and given.shape is not None and made.shape is None:
                 made.shape, changed = given.shape, True

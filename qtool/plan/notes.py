@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 
 import onnx_ir as ir
 
-from qtool.classical import DOMAIN, is_lowered
+from qtool.classical import DOMAIN, lowered
 from qtool.numeric.types import IntType
 from qtool.ops import attribute
 from qtool.plan.sites import Sites
@@ -32,9 +32,9 @@ def reading_notes(
     if parameters := [v.name or "" for v in graph.inputs if v.name in graph.initializers]:
         listed = ", ".join(parameters)
         notes.append(f"inputs with values are parameters and leave the input list: {listed}")
-    lowered = Counter(n.op_type for n in graph.all_nodes() if is_lowered(n) and n.name not in kept)
-    if lowered:
-        listed = ", ".join(f"{count} {op}" for op, count in lowered.items())
+    others = (node for node in graph.all_nodes() if node.name not in kept)
+    if anew := Counter(node.op_type for node in others if lowered(node) is not None):
+        listed = ", ".join(f"{count} {op}" for op, count in anew.items())
         notes.append(f"written as products of matrices, of the same results: {listed}")
     if names := remembered(loaded):
         notes.append(f"sparse tensors are stored dense: {', '.join(names)}")

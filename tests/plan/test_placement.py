@@ -196,17 +196,15 @@ def test_integers_that_are_floats_for_a_while_stay_whole(tmp_path: Path) -> None
     assert Session(made.data).run({"x": rows})["y"].ravel().tolist() == list(range(8))
 
 
+def two_products(path: Path, graph: str, **constants: Array) -> Path:
+    return save(path, graph, v=weight(16, 64), w=weight(64, 8, seed=2), **constants)
+
+
 @pytest.mark.parametrize("square", ["Mul(r, r)", "Pow(r, two)"])
 def test_a_squared_relu_is_an_activation(square: str, tmp_path: Path) -> None:
     graph = f"""g (float[N,16] x) => (float[N,8] y) {{
         m = MatMul(x, v) r = Relu(m) p = {square} y = MatMul(p, w) }}"""
-    path = save(
-        tmp_path / "m.onnx",
-        graph,
-        v=weight(16, 64),
-        w=weight(64, 8, seed=2),
-        two=np.array([2], np.float32),
-    )
+    path = two_products(tmp_path / "m.onnx", graph, two=np.array([2], np.float32))
     x = normal(64, 16)
     made = quantized(path, ALL, x)
     assert "p" in made.plan.activations
@@ -217,13 +215,7 @@ def test_a_squared_relu_is_an_activation(square: str, tmp_path: Path) -> None:
 def test_no_step_of_a_power_is_quantized(power: str, tmp_path: Path) -> None:
     graph = f"""g (float[N,16] x) => (float[N,8] y) {{
         m = MatMul(x, v) p = {power} q = Mul(p, m) y = MatMul(q, w) }}"""
-    path = save(
-        tmp_path / "m.onnx",
-        graph,
-        v=weight(16, 64),
-        w=weight(64, 8, seed=2),
-        three=np.array([3], np.float32),
-    )
+    path = two_products(tmp_path / "m.onnx", graph, three=np.array([3], np.float32))
     activations = quantized(path, ALL, normal(64, 16)).plan.activations
     assert "x" in activations
     assert not {"p", "q"} & set(activations)

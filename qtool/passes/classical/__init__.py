@@ -19,7 +19,7 @@ from collections.abc import Callable
 import onnx_ir as ir
 
 from qtool import model as models
-from qtool.classical import DOMAIN, Linear, Machine, left, read
+from qtool.classical import Linear, Machine, lowered
 from qtool.passes.classical.linear import linear_classifier, linear_regressor
 from qtool.passes.classical.machines import svm_classifier, svm_regressor
 from qtool.passes.classical.scores import Scores
@@ -36,11 +36,9 @@ class LowerClassical(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         write, changed = Scores(model.graph, models.opset(model)), False
         for node in list(model.graph.all_nodes()):
-            own = node.domain == DOMAIN and node.name not in self._kept
-            law = _LAWS.get(node.op_type) if own else None
-            held = read(node) if law is not None and not left(node) else ""
-            if law is not None and not isinstance(held, str):
-                law(node, held, write)
+            held = lowered(node) if node.name not in self._kept else None
+            if held is not None:
+                _LAWS[node.op_type](node, held, write)
                 changed = True
         return ir.passes.PassResult(model, modified=changed)
 

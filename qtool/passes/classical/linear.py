@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qtool.classical import Linear, Machine, labels
-from qtool.passes.classical.scores import Scores, passing_on, replace
+from qtool.passes.classical.scores import Scores, label_table, passing_on, replace
 
 # on scores of two classes and more; their names in ai.onnx.ml
 _TRANSFORMS = {"NONE": "", "LOGISTIC": "Sigmoid", "SOFTMAX": "Softmax"}
@@ -39,17 +39,11 @@ def linear_classifier(node: ir.Node, held: Linear | Machine, write: Scores) -> N
     best = write.then(node, "ArgMax", scores, axis=1, keepdims=0)
     best.type = ir.TensorType(ir.DataType.INT64)
     if classes != tuple(range(len(classes))):
-        table = _table(classes)
+        table = label_table(classes)
         best = write.then(node, "Gather", write.constant(node, table), best)
         best.type = ir.TensorType(table.dtype)
     transform = _TRANSFORMS[held.transform]
     replace(node, best, write.then(node, transform, scores) if transform else scores)
-
-
-def _table(classes: tuple[int, ...] | tuple[str, ...]) -> ir.TensorProtocol:
-    if isinstance(classes[0], str):
-        return ir.tensor([str(each) for each in classes])
-    return ir.tensor(np.array(classes, np.int64))
 
 
 def _scores(node: ir.Node, held: Linear, write: Scores) -> ir.Value:

@@ -82,13 +82,27 @@ class Scores:
 
     def squares(self, node: ir.Node, value: ir.Value, axis: int) -> ir.Value:
         """The sums of squares along an axis, which stays."""
-        if self.opset >= 18:
-            return self.then(node, "ReduceSumSquare", value, np.array([axis]))
-        found = self.then(node, "ReduceSumSquare", value)
+        return self.over(node, "ReduceSumSquare", value, axis)
+
+    def over(self, node: ir.Node, operator: str, value: ir.Value, axis: int) -> ir.Value:
+        """A reduction over one axis, which stays."""
+        if self.opset >= _AXES.get(operator, 18):
+            return self.then(node, operator, value, np.array([axis]))
+        found = self.then(node, operator, value)
         producer = found.producer()
         assert producer is not None
         producer.attributes["axes"] = ir.AttrInt64s("axes", [axis])
         return found
+
+
+_AXES = {"ReduceSum": 13}  # from which opset on the axes of a reduction are an input, if not 18
+
+
+def label_table(classes: tuple[int, ...] | tuple[str, ...]) -> ir.TensorProtocol:
+    """What a Gather looks labels up in."""
+    if isinstance(classes[0], str):
+        return ir.tensor([str(each) for each in classes])
+    return ir.tensor(np.array(classes, np.int64))
 
 
 def _is_scaled(value: ir.Value | None) -> bool:

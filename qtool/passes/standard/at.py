@@ -16,8 +16,6 @@ _GIVES = dict.fromkeys(
 )
 _GIVES |= {"ArgMax": ir.DataType.INT64}
 _ARRAYS = (np.ndarray, np.generic)
-# from which opset on the axes of a reduction are an input
-_AXES = {"ReduceSum": 13}
 
 
 class At:
@@ -67,13 +65,7 @@ class At:
 
     def over(self, operator: str, value: ir.Value, axis: int) -> ir.Value:
         """A reduction over one axis, which stays."""
-        if self._write.opset >= _AXES.get(operator, 18):
-            return self(operator, value, np.array([axis]))
-        found = self(operator, value)
-        producer = found.producer()
-        assert producer is not None
-        producer.attributes["axes"] = ir.AttrInt64s("axes", [axis])
-        return found
+        return self._write.over(self.node, operator, value, axis)
 
     def result(self, value: ir.Value) -> ir.Value:
         """The value, or a copy where it has a name to keep."""

@@ -13,8 +13,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from qtool.ops import integers, reals, text
 from qtool.passes.standard.at import At
-from qtool.standard import imputed, integers, numbers, text
+from qtool.standard import imputed
 
 _NORMS = {"MAX": "ReduceMax", "L1": "ReduceL1", "L2": "ReduceL2"}
 
@@ -24,7 +25,7 @@ def scaler(at: At) -> tuple[ir.Value, ...]:
     double = at.x.dtype is ir.DataType.DOUBLE
     offset, scale = (
         np.array(each if len(each) > 1 else each[0], np.float32).astype("f8" if double else "f4")
-        for each in (numbers(at.node, "offset"), numbers(at.node, "scale"))
+        for each in (reals(at.node, "offset"), reals(at.node, "scale"))
     )
     x = at.x if double else at.floats(at.x)
     return (at.floats(at("Mul", at("Sub", x, offset), scale)),)

@@ -17,8 +17,9 @@ import onnx_ir as ir
 
 from qtool.classical import labels
 from qtool.numeric.coupling import LEAST, NEAR
+from qtool.ops import reals
 from qtool.passes.standard.at import At
-from qtool.standard import numbers, sweeps_of
+from qtool.standard import sweeps_of
 
 
 def coupled(at: At, scores: ir.Value) -> ir.Value:
@@ -37,7 +38,7 @@ def coupled(at: At, scores: ir.Value) -> ir.Value:
 def _chances(at: At, scores: ir.Value, pairs: int) -> ir.Value:
     """1 - logistic(a s + b), (rows, pairs)."""
     slope, shift = (
-        -np.array(numbers(at.node, name)[:pairs], np.float32) for name in ("prob_a", "prob_b")
+        -np.array(reals(at.node, name)[:pairs], np.float32) for name in ("prob_a", "prob_b")
     )
     found = at("Sigmoid", at("Add", at("Mul", scores, slope), shift))
     return at("Clip", found, LEAST, 1 - LEAST)

@@ -25,10 +25,10 @@ import numpy as np
 import onnx_ir as ir
 
 from qtool.classical import Linear, labels, read
+from qtool.ops import reals, text
+from qtool.passes.classical.scores import label_table
 from qtool.passes.standard.at import At
 from qtool.passes.standard.coupling import coupled
-from qtool.passes.standard.lookups import table_of
-from qtool.standard import numbers, text
 
 
 def linear_regressor(at: At) -> tuple[ir.Value, ...]:
@@ -57,7 +57,7 @@ def svm_regressor(at: At) -> tuple[ir.Value, ...]:
 def svm_classifier(at: At) -> tuple[ir.Value, ...]:
     """SVMClassifier."""
     found, classes, given = _scores(at), labels(at.node), at.node.attributes["coefficients"]
-    slope = numbers(at.node, "prob_a")
+    slope = reals(at.node, "prob_a")
     if isinstance(read(at.node), Linear):
         best = _best(at, found)
         if len(classes) == 2 and not slope:
@@ -125,8 +125,7 @@ def _named(at: At, best: ir.Value, classes: tuple[int, ...] | tuple[str, ...]) -
     """Places of classes -> their labels."""
     if classes == tuple(range(len(classes))):
         return best
-    table = np.array(classes, object if isinstance(classes[0], str) else np.int64)
-    return at("Gather", table_of(at, table), best)
+    return at("Gather", at.constant(label_table(classes)), best)
 
 
 def _both(at: At, score: ir.Value) -> ir.Value:

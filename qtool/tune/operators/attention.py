@@ -9,8 +9,8 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
-from qtool.ops import attribute
-from qtool.tune.operators.reading import cannot, real
+from qtool.ops import attribute, real
+from qtool.tune.operators.reading import cannot
 from qtool.tune.operators.windows import flag
 
 

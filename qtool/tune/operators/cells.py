@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
-from qtool.ops import attribute
-from qtool.tune.operators.reading import cannot, reals, texts
+from qtool.ops import attribute, reals
+from qtool.tune.operators.reading import cannot, texts
 
 Function = Callable[[Tensor], Tensor]
 State = tuple[Tensor, ...]  # h, and of LSTM also c

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from qtool.ops import attribute
-from qtool.tune.operators.reading import axis_of, choice, real
+from qtool.ops import attribute, real
+from qtool.tune.operators.reading import axis_of, choice
 
 
 def plain(function: Callable[..., Tensor]) -> Callable[..., Tensor]:

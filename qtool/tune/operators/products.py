@@ -9,7 +9,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
-from qtool.tune.operators.reading import real, text
+from qtool.ops import real, text
 from qtool.tune.operators.windows import flag
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from qtool.errors import ModelError
-from qtool.ops import attribute
+from qtool.ops import attribute, text
 
 TYPES: dict[ir.DataType, torch.dtype] = {
     ir.DataType.FLOAT: torch.float32,
@@ -39,18 +39,6 @@ def cannot(node: ir.Node, what: str) -> ModelError:
     )
 
 
-def real(node: ir.Node, name: str, default: float) -> float:
-    """A float attribute, or its default."""
-    attr = node.attributes.get(name)
-    return default if attr is None else attr.as_float()
-
-
-def text(node: ir.Node, name: str, default: str) -> str:
-    """A text attribute, or its default."""
-    attr = node.attributes.get(name)
-    return default if attr is None else attr.as_string()
-
-
 def choice(node: ir.Node, name: str, *known: str) -> str:
     """A text attribute that is one of `known`; the first is the default.
 
@@ -67,12 +55,6 @@ def numbers(node: ir.Node, name: str) -> list[int] | None:
     """An attribute of integers, or None where it is not given."""
     attr = node.attributes.get(name)
     return None if attr is None else list(attr.as_ints())
-
-
-def reals(node: ir.Node, name: str) -> list[float]:
-    """An attribute of floats; none where it is not given."""
-    attr = node.attributes.get(name)
-    return [] if attr is None else list(attr.as_floats())
 
 
 def texts(node: ir.Node, name: str) -> list[str]:

@@ -16,10 +16,10 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
-from qtool.ops import attribute
+from qtool.ops import attribute, real
 from qtool.tune.operators import cells
 from qtool.tune.operators.cells import Cell, State
-from qtool.tune.operators.reading import cannot, choice, real
+from qtool.tune.operators.reading import cannot, choice
 
 Kernel = Any  # one of torch's
 

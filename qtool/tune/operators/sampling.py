@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
-from qtool.ops import attribute
-from qtool.tune.operators.reading import cannot, choice, from_front, listed, numbers, real
+from qtool.ops import attribute, real
+from qtool.tune.operators.reading import cannot, choice, from_front, listed, numbers
 from qtool.tune.operators.windows import flag
 
 
