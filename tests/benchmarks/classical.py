@@ -1,13 +1,14 @@
 """Classical models in each form beside the original: function, score, size and time.
 
-    python -m tests.benchmarks.classical [--only samples|trained|large] [--models TEXT]
+    python -m tests.benchmarks.classical [--only PART] [--models TEXT]
 
 `samples` are those of sample_models, `trained` the pipelines of tests/trained.py, trained on half
 of the rows of a table and judged on the other half. `lowered` is the model written as products, in
-float: how far its numbers are from the original's on 1,000 rows, and how many labels differ. The
-forms after it are without data. `large` are machines of random vectors, of which only size and time
-count. Time is over the original's, in turns, one thread, for 1 row and for 1,000; `--seconds` says
-how long.
+float: how far its numbers are from the original's on 1,000 rows, and how many labels differ;
+`portable` is the same for that target, in standard operators. The forms after it are without data.
+`unscaled` see columns as they are. `large` are machines of random vectors, of which only size and
+time count. Time is over the original's, in turns, one thread, for 1 row and for 1,000; `--seconds`
+says how long.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from tests.trained import MODELS, Trained, thousand, trained
 SAMPLES = Path(__file__).parents[2] / "sample_models"
 FORMS = {
     "lowered": None,
+    "portable": None,
     "w8": Recipe(scheme="w8"),
     "w4": Recipe(scheme="w4"),
     "dynamic": Recipe(scheme="w8a8", mode="dynamic"),
@@ -80,10 +82,16 @@ def large() -> Iterator[tuple[str, Trained]]:
         yield f"rbf, {vectors} x {features}", Trained(None, data, rows, None)
 
 
-def made(source: Path, recipe: Recipe | None) -> bytes:
-    """The model under a recipe, without data; only lowered without a recipe."""
+def unscaled() -> Iterator[tuple[str, Trained]]:
+    for name in ("logistic 2", "logistic 3", "svc linear wine", "ridge", "svr linear"):
+        yield f"{name}, as it is", trained(name, half=True, scaled=False)
+
+
+def made(source: Path, form: str) -> bytes:
+    """The model in a form, without data."""
+    recipe = FORMS[form]
     if recipe is None:
-        model = prepare(models.load(source))
+        model = prepare(models.load(source), standard=form == "portable")
         models.stamp(model)
         return models.serialize(model)
     job = workflow.open_job(source, recipe, load_target("cpu"), threads=1)
@@ -122,7 +130,7 @@ def show(name: str, each: Trained, seconds: float, folder: Path) -> None:
     at_first = score(known.run({feed: each.rows}), each.labels)
     print(f"{name:26}{'original':10}{'':13}{at_first:>10}{len(each.data):>11,}")
     for form, recipe in FORMS.items():
-        data = made(source, recipe)
+        data = made(source, form)
         reference, candidate = (Session(d, threads=1) for d in (each.data, data))
         told = apart(reference.run(many), candidate.run(many)) if recipe is None else ""
         found = score(candidate.run({feed: each.rows}), each.labels)
@@ -137,7 +145,7 @@ def show(name: str, each: Trained, seconds: float, folder: Path) -> None:
         )
 
 
-PARTS = {"samples": samples, "trained": pipelines, "large": large}
+PARTS = {"samples": samples, "trained": pipelines, "unscaled": unscaled, "large": large}
 
 
 def main() -> None:
