@@ -39,6 +39,12 @@ class Signature:
         """The same but for the inputs of these names: states, which no sample feeds."""
         return replace(self, inputs=tuple(s for s in self.inputs if s.name not in inputs))
 
+    @property
+    def batch(self) -> int:
+        """How many samples a run must have; 0 where it may have any number."""
+        sizes = [spec.shape[0] for spec in self.inputs if spec.shape]
+        return max((size for size in sizes if isinstance(size, int)), default=0)
+
     def check_batches(self, size: int, samples: int) -> None:
         """Refuse batches that a model with a fixed batch axis cannot take.
 

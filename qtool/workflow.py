@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qtool import model as models
@@ -24,8 +23,11 @@ from qtool.calibrate.spans import WHOLE, Shard
 from qtool.calibrate.spread import Workers, measure_spread
 from qtool.data.dataset import Dataset
 from qtool.errors import ModelError, QtoolError
-from qtool.external import Mark, mark, marks, require_unchanged
+from qtool.external import mark, marks, require_unchanged
 from qtool.files import atomic_path, check_output
+from qtool.job import Job as Job
+from qtool.job import Quantized as Quantized
+from qtool.job import Written as Written
 from qtool.numeric.histogram import Histogram
 from qtool.numeric.scheme import parse_scheme
 from qtool.passes import prepare, rewritten, transform
@@ -40,53 +42,12 @@ from qtool.plan.plan import Plan
 from qtool.plan.sites import Sites, find_sites, fitting, require_work
 from qtool.quantized import kind_of
 from qtool.recipe import Recipe
-from qtool.refine import SMOOTHERS, Done, refine
+from qtool.refine import SMOOTHERS, refine
 from qtool.refine.samples import Samples
 from qtool.refine.state import MEMORY, State
-from qtool.runtime import Session, probe
-from qtool.signature import Signature
+from qtool.runtime import probe
 from qtool.target import Target
 from qtool.verify import check_written, rounded, same_function
-
-
-@dataclass(frozen=True)
-class Job:
-    """A model on its way: as it came, as it is transformed, and where it will be quantized; and the
-    files that it is read from, as they were."""
-
-    path: Path
-    recipe: Recipe
-    target: Target
-    original: Session
-    model: ir.Model
-    sites: Sites
-    notes: tuple[str, ...] = ()
-    threads: int = 0
-    dequantized: ir.Model | None = None
-    files: Mapping[Path, Mark] = field(default_factory=dict)
-
-    @property
-    def signature(self) -> Signature:
-        """Inputs and outputs, which no step changes."""
-        return self.original.signature
-
-
-@dataclass(frozen=True)
-class Quantized:
-    """The result: the bytes of the model, the plan that they carry out, and what refined it."""
-
-    data: bytes
-    plan: Plan
-    refined: tuple[Done, ...] = ()
-
-
-@dataclass(frozen=True)
-class Written:
-    """What `write` did: bytes before and after, and whether the new model was run."""
-
-    before: int
-    after: int
-    run: bool
 
 
 def open_job(
@@ -220,12 +181,24 @@ def build(
     Raises:
         DataError: the calibration was made for another model or recipe, or is a part of one.
     """
-    deciding, plan = _decided(job, _histograms(job, calibration))
     if samples is None:
+        plan = decided(job, calibration)
         return Quantized(models.serialize(rewritten(job.model, plan)), plan)
-    start = State(job.model, plan, samples, _ONE, deciding, memory=memory)
-    state, done = refine(start, job.recipe.algorithms, step)
+    begun = start(job, calibration, samples, memory)
+    state, done = refine(begun, job.recipe.algorithms, step)
     return Quantized(models.serialize(state.quantized()), state.plan, done)
+
+
+def start(
+    job: Job, calibration: Calibration | None, samples: Samples, memory: int = MEMORY
+) -> State:
+    """The decision, before it is refined on the samples.
+
+    Raises:
+        DataError: as `build`.
+    """
+    deciding, plan = _decided(job, _histograms(job, calibration))
+    return State(job.model, plan, samples, _ONE, deciding, memory=memory)
 
 
 def decided(job: Job, calibration: Calibration | None) -> Plan:

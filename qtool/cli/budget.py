@@ -265,8 +265,7 @@ def parts(
 
 def _unit(data: Dataset, signature: Signature) -> int:
     """How many samples a run must have; 1 where it may have any number."""
-    shapes = [spec.shape for spec in signature.without(data.states).inputs if spec.shape]
-    return max([1, *(shape[0] for shape in shapes if isinstance(shape[0], int))])
+    return max(1, signature.without(data.states).batch)
 
 
 def _check(data: Dataset | None, signature: Signature, batch_size: int) -> None:

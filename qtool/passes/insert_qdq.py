@@ -34,7 +34,7 @@ from qtool.plan.plan import Plan, TensorPlan, WeightPlan
 from qtool.target import LOOKED_UP, MEASURED, UNPACKED
 
 # What tells something of a weight that is multiplied tells it of what that became (`delicate`).
-_FOLLOW = {"ReduceSumSquare"}
+FOLLOW = {"ReduceSumSquare"}
 _Place = tuple[ir.Graph | ir.Function | None, Guard | None]
 
 
@@ -153,7 +153,7 @@ class InsertQDQ(ir.passes.InPlacePass):
         result.type, result.shape = value.type, value.shape
         node.replace_input_with(position, result)
         for reader, place in tuple(value.uses()):
-            if reader.op_type in _FOLLOW and reader.graph is node.graph:
+            if reader.op_type in FOLLOW and reader.graph is node.graph:
                 reader.replace_input_with(place, result)
                 self._followed = True
         drop_unused(self._graph, value)

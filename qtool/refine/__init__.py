@@ -85,7 +85,7 @@ def refine(
     names = of_stage(algorithms, "refinement")
     if not names or not (state.plan.weights or state.plan.activations):
         return state, ()
-    judge = Judge(state.model, state.samples.check, state.threads)
+    judge = Judge(state.followed, state.samples.check, state.threads)
     now = judge.sqnr_db(state.quantized())
     for name in names:
         entry = listed(name)

@@ -80,7 +80,7 @@ class Moments:
 
 def moments_of(state: State, quantized: ir.Model, layers: Sequence[Layer]) -> list[Moments]:
     """Of what each layer reads, over all samples, in float and with all before it quantized."""
-    reads = Reads(state.model, quantized, layers, state.threads)
+    reads = Reads(state.followed, quantized, layers, state.threads)
     sums = [Moments(layer.groups, layer.width) for layer in layers]
     for feeds in state.samples.fit:
         seen = reads.run(feeds)

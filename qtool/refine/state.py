@@ -29,7 +29,8 @@ class State:
     """A model, prepared and transformed, and what was decided for it.
 
     Nothing is changed in place: a step clones the model before it edits it. `memory`, in bytes, is
-    for the moments of layers; of those that are `left`, nodes by name, they would take more.
+    for the moments of layers; of those that are `left`, nodes by name, they would take more. What
+    codes are chosen to follow is the model, or another with the same nodes, the `reference`.
     """
 
     model: ir.Model
@@ -40,6 +41,12 @@ class State:
     rounded: Mapping[tuple[str, int], Rounded] = field(default_factory=dict, repr=False)
     memory: int = MEMORY
     left: tuple[str, ...] = ()
+    reference: ir.Model | None = field(default=None, repr=False)
+
+    @property
+    def followed(self) -> ir.Model:
+        """The model that tells what layers should read and give."""
+        return self.reference or self.model
 
     def quantized(self) -> ir.Model:
         """The model with its plan carried out: float tensors and nodes keep their names."""

@@ -62,8 +62,8 @@ class Budget:
         return f"{number:.3g}{'' if self.unit in ('', '%') else ' '}{self.unit}"
 
 
-def parse_amount(text: str) -> tuple[float, str]:
-    """`0.5pp` -> (0.5, "pp").
+def parse_amount(text: str, option: str = "--max-drop") -> tuple[float, str]:
+    """`0.5pp` -> (0.5, "pp"); `option` is what gave it.
 
     Raises:
         UsageError: not a number of 0 or more, or an unknown unit.
@@ -75,14 +75,16 @@ def parse_amount(text: str) -> tuple[float, str]:
         number = math.nan
     if found is None or not 0 <= number < math.inf:
         raise UsageError(
-            f"--max-drop {text!r} is no budget",
+            f"{option} {text!r} is no budget",
             "it is a number of 0 or more and a unit: pp, % or dB, or none",
-            "try  --max-drop 0.5pp",
+            f"try  {option} 0.5pp",
         )
     return number, found[2] or ""
 
 
-def budget_for(text: str, metric: str, comparison: Comparison) -> Budget:
+def budget_for(
+    text: str, metric: str, comparison: Comparison, option: str = "--max-drop"
+) -> Budget:
     """The budget in a metric; without a name (`""`) in the best that the comparison has.
 
     Raises:
@@ -99,14 +101,14 @@ def budget_for(text: str, metric: str, comparison: Comparison) -> Budget:
             spelt if needs == "" else METRICS[name].fix,
         )
     unit = _unit(name, comparison)
-    number, given = parse_amount(text)
+    number, given = parse_amount(text, option)
     if name == "sqnr" and given == "dB":
         number, given = 100 * _noise(number), "%"
     if given != unit and not (given == "" and number == 0):
         raise UsageError(
-            f"--max-drop {text} is not in the unit of {name}",
+            f"{option} {text} is not in the unit of {name}",
             f"a loss in {name} is counted in {_WORDS[unit]}",
-            f"write  --max-drop {number:g}{unit}",
+            f"write  {option} {number:g}{unit}",
         )
     return Budget(name, number * _FACTORS[unit], unit)
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import onnx_ir as ir
 
-from qtool.numeric.affine import quantize
 from qtool.plan.kernel_steps import steps_of
 from qtool.plan.plan import Rounded
 from qtool.plan.sites import Sites
@@ -29,9 +27,25 @@ def held(model: ir.Model, sites: Sites, target: Target) -> Held:
 
 def carried(state: State, net: Net, target: Target) -> State:
     """The state with constants, codes, scales and levels as they were learned."""
+    exact = unrounded(state, net)
+    constants, rounded = net.learned_constants(), dict(state.rounded)
+    for key, weight in state.plan.weights.items():
+        if weight.tensor not in constants:
+            continue
+        params = net.learned(key)
+        if weight.form == "stored" and target.scales == "float16":
+            params = in_half(params)
+        codes = net.codes(key, constants[weight.tensor])
+        rounded[key] = Rounded("tune", codes, params)
+    plan = state.decide(exact.model, rounded=rounded, known=exact.plan)
+    return replace(exact, plan=plan, rounded=rounded)
+
+
+def unrounded(state: State, net: Net) -> State:
+    """The state with constants and scales of activations as they were learned; weights and biases
+    decided anew, for the values that they now have."""
     model = state.model.clone()
-    constants = net.learned_constants()
-    for name, values in constants.items():
+    for name, values in net.learned_constants().items():
         value = model.graph.initializers[name]
         assert value.const_value is not None
         dtype = value.const_value.dtype.numpy()
@@ -40,15 +54,12 @@ def carried(state: State, net: Net, target: Target) -> State:
         name: replace(tensor, params=net.learned(name))
         for name, tensor in state.plan.activations.items()
     }
-    rounded = dict(state.rounded)
-    for key, weight in state.plan.weights.items():
-        if weight.tensor not in constants:
-            continue
-        params = net.learned(key)
-        if weight.form == "stored" and target.scales == "float16":
-            params = in_half(params)
-        codes = quantize(constants[weight.tensor].astype(np.float32), params)
-        rounded[key] = Rounded("tune", codes, params)
     known = replace(state.plan, activations=activations)
-    plan = state.decide(model, rounded=rounded, known=known)
-    return replace(state, model=model, plan=plan, rounded=rounded)
+    plan = state.decide(model, rounded={}, known=known)
+    return replace(state, model=model, plan=plan, rounded={})
+
+
+def exact(state: State) -> State:
+    """The same with weights and biases left in float: what activations alone cost."""
+    plan = replace(state.plan, weights={}, biases={}, operands={}, tied={})
+    return replace(state, plan=plan)

@@ -2,153 +2,182 @@
 
 Each parameter moves by a part of its own size (Adam, its rate times the root of its mean square),
 so that layers of large and of small weights learn alike; the part falls along a cosine. Gradients
-are clipped to a norm of 1. A loss that is not finite, or ten times the first, is divergence: what
-was best so far is restored, and the rate a third of what it was.
+are clipped to a norm of 1. What is judged and kept is a moving average over the last steps, which
+wavers less than they do (Polyak and Juditsky, 1992). A loss that is not finite, or ten times the
+first, is divergence: what was best so far is restored, and the rate a third of what it was.
 """
 
 from __future__ import annotations
 
 import copy
+import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from qtool.tune.course import Course, Progress, Told, Verdict
 from qtool.tune.fake import FakeQuantizer
-from qtool.tune.lessons import Lesson, Lessons
-from qtool.tune.losses import distilled, task
+from qtool.tune.lessons import Lessons
+from qtool.tune.losses import Loss
 from qtool.tune.net import Net
 
 _DIVERGED, _RESTARTS = 10.0, 3
 
+_AVERAGED = 2.0  # epochs, about, that the average is over
 
-@dataclass(frozen=True)
-class Course:
-    """How to learn. `rate` is the part of its size by which a weight may move in a step, `labelled`
-    the output that labels speak of, if they are to be learned from."""
-
-    epochs: int = 40
-    batch_size: int = 32
-    rate: float = 0.01
-    decay: float = 1e-4
-    patience: int = 10
-    seed: int = 0
-    labelled: str = ""
+Judge = Callable[[Net, float], Verdict]  # of a net, and of the least distance so far
+Snapshot = dict[
+    str, Any
+]  # tensors, numbers and texts: what `torch.load` reads without running code
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What a model is worth on samples set apart: less is better; `met` if that is enough."""
+class Learner:
+    """One stage of learning, in place; the net ends as it was best.
 
-    loss: float
-    shown: str = ""
-    met: bool = False
+    `state` after any epoch, given to `load` of another learner of the same things, makes that one
+    go on as this one would.
+    """
+
+    def __init__(
+        self, net: Net, lessons: Lessons, loss: Loss, judge: Judge, course: Course, stage: str = ""
+    ) -> None:
+        self.net, self.lessons, self.loss, self.judge = net, lessons, loss, judge
+        self.course, self.stage = course, stage
+        torch.manual_seed(course.seed)
+        self._rng = np.random.default_rng(course.seed)
+        self._rate, self._first, self._steps = course.rate, math.inf, 0
+        self._epoch, self._waited, self._restarts = 0, 0, 0
+        self._optimizer = _optimizer(net, self._rate)
+        self._kept = copy.deepcopy(net.state_dict())
+        self._average = copy.deepcopy(self._kept)
+        self._best: Verdict | None = None
+
+    def run(
+        self, told: Told = lambda progress: None, keep: Callable[[Snapshot], None] | None = None
+    ) -> Verdict:
+        """Learn; `keep` is given the state after each epoch."""
+        if self._best is None:
+            self._best = self.judge(self.net, math.inf)
+            told(self._progress(math.nan, self._best))
+        while self._goes_on():
+            self._epoch += 1
+            mean = self._taught()
+            verdict = self._judged(mean)
+            told(self._progress(mean, verdict))
+            if keep is not None:
+                keep(self.state())
+        self.net.load_state_dict(self._kept)
+        return self._best
+
+    def _goes_on(self) -> bool:
+        assert self._best is not None
+        ended = self._epoch >= self.course.epochs or self._waited >= self.course.patience
+        return not (ended or self._best.met or self._restarts > _RESTARTS)
+
+    def _taught(self) -> float:
+        """One epoch; the mean loss, infinite where one was not finite."""
+        size, total, count, left = self.course.batch_size, 0.0, 0, len(self.lessons)
+        self._optimizer.zero_grad()
+        for lesson in self.lessons.batches(size, self._rng, mixed=True):
+            loss = self.loss.of(self.net, lesson) * (len(lesson.plain) / size)
+            total += float(loss.detach())
+            if not math.isfinite(total):
+                return math.inf
+            loss.backward()
+            count, left = count + len(lesson.plain), left - len(lesson.plain)
+            if self._first == math.inf and (count >= size or not left):
+                self._first = total * size / count  # before anything has moved
+            if count >= size or not left:
+                self._step()
+                count = 0
+        return total * size / max(1, len(self.lessons))
+
+    def _judged(self, mean: float) -> Verdict:
+        """What the epoch was worth; the best so far is kept, and restored where it diverged."""
+        assert self._best is not None
+        self._waited += 1
+        if not math.isfinite(mean) or mean > _DIVERGED * max(self._first, 1e-6):
+            self._restarts += 1
+            self._rate /= 3
+            self.net.load_state_dict(self._kept)
+            self._average = copy.deepcopy(self._kept)
+            self._optimizer = _optimizer(self.net, self._rate)
+            return Verdict(math.inf)
+        now = copy.deepcopy(self.net.state_dict())
+        self.net.load_state_dict(self._average)
+        verdict = self.judge(self.net, self._best.distance)
+        self.net.load_state_dict(now)
+        if verdict.better(self._best):
+            self._best, self._waited = verdict, 0
+            self._kept = copy.deepcopy(self._average)
+        return verdict
+
+    def _progress(self, loss: float, verdict: Verdict) -> Progress:
+        assert self._best is not None
+        numbers = self._epoch, self.course.epochs
+        return Progress(self.stage, *numbers, loss, verdict, self._best, self._restarts)
+
+    def _step(self) -> None:
+        """Once so many samples have been seen as a batch has, whatever their shapes."""
+        per_epoch = math.ceil(len(self.lessons) / self.course.batch_size)
+        share = min(1.0, self._steps / (per_epoch * self.course.epochs))
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["full"] * 0.5 * (1 + math.cos(math.pi * share))
+        nn.utils.clip_grad_norm_([p for p in self.net.parameters() if p.grad is not None], 1.0)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self.net.settle()
+        self._steps += 1
+        part = 1 / min(self._steps, max(1.0, _AVERAGED * per_epoch))
+        for name, now in self.net.named_parameters():
+            self._average[name].lerp_(now.detach(), part)
+
+    def state(self) -> Snapshot:
+        """All that goes on from here."""
+        best = self._best or Verdict(math.inf)
+        found: Snapshot = {
+            "net": self.net.state_dict(),
+            "kept": self._kept,
+            "average": self._average,
+            "optimizer": self._optimizer.state_dict(),
+            "random": json.dumps(self._rng.bit_generator.state),
+            "best": [best.distance, best.lost, best.met],
+            "rate": [self._rate, self._first],
+            "counts": [self._epoch, self._steps, self._waited, self._restarts],
+        }
+        return copy.deepcopy(found)  # what goes on moves the tensors in place
+
+    def load(self, state: Snapshot) -> None:
+        """Go on from a state."""
+        self.net.load_state_dict(state["net"])
+        self._kept, self._average = state["kept"], state["average"]
+        self._rate, self._first = state["rate"]
+        self._optimizer = _optimizer(self.net, self._rate)
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._rng.bit_generator.state = json.loads(state["random"])
+        self._best = Verdict(*state["best"])
+        self._epoch, self._steps, self._waited, self._restarts = state["counts"]
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where learning is: the epoch, its loss, what it was worth, and the best so far."""
-
-    epoch: int
-    epochs: int
-    loss: float
-    verdict: Verdict
-    best: Verdict
-    restarts: int = 0
-
-
-Judge = Callable[[Net], Verdict]
-Told = Callable[[Progress], None]
-
-
-def learn(
-    net: Net, lessons: Lessons, judge: Judge, course: Course, told: Told = lambda progress: None
-) -> Progress:
-    """Learn in place; the net ends as it was best."""
-    torch.manual_seed(course.seed)
-    rng = np.random.default_rng(course.seed)
-    best, kept = judge(net), copy.deepcopy(net.state_dict())
-    now = Progress(0, course.epochs, math.nan, best, best)
-    told(now)
-    optimizer = _optimizer(net, course, course.rate)
-    steps = max(1, math.ceil(len(lessons) / course.batch_size)) * course.epochs
-    rate, first, step, waited = course.rate, math.inf, 0, 0
-    for epoch in range(1, course.epochs + 1):
-        if best.met or waited >= course.patience:
-            break
-        total, count = 0.0, 0
-        for lesson in lessons.batches(course.batch_size, rng):
-            _slow(optimizer, 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
-            loss = _stepped(net, lesson, optimizer, course)
-            total, count, step = total + loss, count + 1, step + 1
-            first = min(first, loss) if step == 1 else first
-            if not math.isfinite(loss):
-                break
-        mean = total / max(1, count)
-        diverged = not math.isfinite(mean) or mean > _DIVERGED * max(first, 1e-6)
-        verdict = Verdict(math.inf) if diverged else judge(net)
-        waited += 1
-        if diverged:
-            if now.restarts >= _RESTARTS:
-                break
-            rate /= 3
-            net.load_state_dict(kept)
-            optimizer = _optimizer(net, course, rate)
-            now = replace(now, restarts=now.restarts + 1)
-        elif verdict.loss < best.loss or (verdict.met and not best.met):
-            best, kept, waited = verdict, copy.deepcopy(net.state_dict()), 0
-        now = replace(now, epoch=epoch, loss=mean, verdict=verdict, best=best)
-        told(now)
-    net.load_state_dict(kept)
-    return replace(now, best=best)
-
-
-def _stepped(net: Net, lesson: Lesson, optimizer: torch.optim.Optimizer, course: Course) -> float:
-    optimizer.zero_grad()
-    loss = loss_of(net, lesson, course.labelled)
-    if not torch.isfinite(loss):
-        return math.inf
-    loss.backward()
-    nn.utils.clip_grad_norm_([p for p in net.parameters() if p.grad is not None], 1.0)
-    optimizer.step()
-    net.settle()
-    return float(loss.detach())
-
-
-def loss_of(net: Net, lesson: Lesson, labelled: str = "") -> Tensor:
-    """The distance from the float model, and with labels from the truth."""
-    found = net(lesson.feeds)
-    loss = distilled(found, lesson.expected, [n for n in net.outputs if n in lesson.expected])
-    if labelled and lesson.labels is not None:
-        loss = loss + task(found[labelled], lesson.labels)
-    return loss
-
-
-def _optimizer(net: Net, course: Course, rate: float) -> torch.optim.Optimizer:
+def _optimizer(net: Net, rate: float) -> torch.optim.Optimizer:
     groups = []
-    scales = {id(p) for grid in net.modules() if isinstance(grid, FakeQuantizer)
-              for p in grid.parameters()}  # fmt: skip
+    grids = [grid for grid in net.modules() if isinstance(grid, FakeQuantizer)]
+    scales = {id(each) for grid in grids for each in grid.parameters()}
     usual = _usual(net)
     for each in net.parameters():
         if each.requires_grad:
             size = float(each.detach().square().mean().sqrt())
-            is_scale = id(each) in scales
-            decay = 0.0 if is_scale or each.dim() < 2 else course.decay
-            own = size if is_scale or each.dim() > 1 else max(size, usual)
+            own = size if id(each) in scales or each.dim() > 1 else max(size, usual)
             part = rate * max(own, 1e-8)
-            groups.append({"params": [each], "lr": part, "full": part, "weight_decay": decay})
-    return torch.optim.AdamW(groups)
+            groups.append({"params": [each], "lr": part, "full": part})
+    return torch.optim.Adam(groups)
 
 
 def _usual(net: Net) -> float:
     """The size of a usual weight, for biases that begin as 0."""
     sizes = [float(w.detach().square().mean().sqrt()) for w in net.weights if w.dim() > 1]
     return float(np.median(sizes)) if sizes else 1.0
-
-
-def _slow(optimizer: torch.optim.Optimizer, part: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = group["full"] * part

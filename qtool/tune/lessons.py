@@ -1,4 +1,9 @@
-"""What is learned from: samples in batches of one shape, and what the float model makes of each."""
+"""What is learned from: samples in batches of one shape, and what the float model makes of each.
+
+Of samples that are all floats half are mixed: with another one, in a random proportion. The float
+model says what is right for them as for any other, so few samples teach more: a patient and
+consistent teacher (Beyer et al., 2022). Labels are of those that are not mixed.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +21,28 @@ from qtool.data.dataset import Dataset
 from qtool.refine.taps import Taps
 
 Arrays = Mapping[str, NDArray[Any]]
+BYTES = 1 << 30  # of samples that stay in memory
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """One batch: inputs, what the float model gives for them, and labels where there are some."""
+    """One batch: what the float model makes of it, by name of the value; labels, where there are
+    some, of the rows that are `plain`."""
 
-    feeds: dict[str, Tensor]
-    expected: dict[str, Tensor]
+    values: dict[str, Tensor]
     labels: Tensor | None
+    plain: Tensor
 
 
 class Lessons:
-    """All samples, in memory. Those of one shape are batched together.
+    """Samples, read again where they are more than memory is for; those of one shape are batched
+    together. Where states are carried, those that start a sequence.
 
     Args:
-        names: values of the float model to be told beside its inputs.
+        names: values of the float model to be told.
+        labels: one for each sample.
+        unit: how many samples a run must have; 0 for any number.
 
     Raises:
         DataError: a sample cannot be read or fed.
@@ -44,32 +55,80 @@ class Lessons:
         data: Dataset,
         names: Sequence[str],
         labels: NDArray[Any] | None = None,
-        threads: int = 0,
+        *,
+        unit: int = 0,
     ) -> None:
-        self._taps, self._labels = Taps(model, names, threads=threads), labels
-        self._samples, alike = list[Arrays](), dict[tuple[Any, ...], list[int]]()
-        for place, feeds in enumerate(data.batches(1)):
-            self._samples.append(feeds)
+        self._taps, self._labels, self._data = Taps(model, names, threads=1), labels, data
+        self._kept, alike = dict[int, Arrays](), dict[tuple[Any, ...], list[int]]()
+        self.unit, held, floats = unit, 0, True
+        for block in data.blocks(1):
+            place, feeds = block[0], self._read(block[0])
             alike.setdefault(tuple(x.shape for x in feeds.values()), []).append(place)
-        self._alike = list(alike.values())
+            floats = floats and all(x.dtype.kind == "f" for x in feeds.values())
+            held += sum(x.nbytes for x in feeds.values())
+            if held <= BYTES:
+                self._kept[place] = feeds
+        if unit:
+            alike = {shape: rows[: len(rows) // unit * unit] for shape, rows in alike.items()}
+        self._alike = [rows for rows in alike.values() if rows]
+        self.mixes = floats and not data.states
+
+    def _read(self, place: int) -> Arrays:
+        known = self._kept.get(place)
+        return next(self._data.batches(1, [range(place, place + 1)])) if known is None else known
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return sum(map(len, self._alike))
 
-    def batches(self, size: int, rng: np.random.Generator) -> Iterator[Lesson]:
+    def within(self, names: Sequence[str], most: float) -> tuple[str, ...]:
+        """Those whose values are finite, and of no greater magnitude."""
+        left = dict.fromkeys(names)
+        for lesson in self.batches(_AT_ONCE):
+            for name in list(left):
+                if not bool((lesson.values[name].abs() <= most).all()):
+                    del left[name]
+        return tuple(left)
+
+    def batches(
+        self, size: int, rng: np.random.Generator | None = None, *, mixed: bool = False
+    ) -> Iterator[Lesson]:
         """Every sample once, in random order; a batch may be smaller than asked for."""
-        every = []
-        for places in self._alike:
-            mixed = rng.permutation(places)
-            every += [mixed[i : i + size] for i in range(0, len(mixed), size)]
-        for place in rng.permutation(len(every)):
-            yield self._lesson(every[place])
+        every, size = list[tuple[NDArray[Any], Sequence[int]]](), self.unit or size
+        for rows in self._alike:
+            order = np.asarray(rows if rng is None else rng.permutation(rows))
+            every += [(order[i : i + size], rows) for i in range(0, len(order), size)]
+        for place in range(len(every)) if rng is None else rng.permutation(len(every)):
+            places, alike = every[place]
+            if rng is not None and mixed and self.mixes:
+                plain = rng.random(len(places)) < 0.5
+                share = np.where(plain, 1, rng.random(len(places)))
+                yield self._lesson(places, plain, share, rng.choice(alike, len(places)))
+            else:
+                yield self._lesson(places, np.ones(len(places), bool))
 
-    def _lesson(self, places: NDArray[Any]) -> Lesson:
-        chosen = [self._samples[place] for place in places]
-        feeds = {name: np.concatenate([each[name] for each in chosen]) for name in chosen[0]}
+    def _lesson(
+        self,
+        places: NDArray[Any],
+        plain: NDArray[Any],
+        share: NDArray[Any] | None = None,
+        others: NDArray[Any] | None = None,
+    ) -> Lesson:
+        feeds = self._fed(places)
+        if share is not None and others is not None:
+            besides = self._fed(others)
+            feeds = {name: _mixed(x, share, besides[name]) for name, x in feeds.items()}
         labels = None if self._labels is None else torch.from_numpy(self._labels[places])
-        return Lesson(_tensors(feeds), _tensors(self._taps.run(feeds)), labels)
+        return Lesson(_tensors(self._taps.run(feeds)), labels, torch.from_numpy(plain))
+
+    def _fed(self, places: NDArray[Any]) -> Arrays:
+        chosen = [self._read(int(place)) for place in places]
+        return {name: np.concatenate([each[name] for each in chosen]) for name in chosen[0]}
+
+
+def _mixed(x: NDArray[Any], share: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
+    """Each sample in its share, and another one in the rest."""
+    part = share.reshape(-1, *[1] * (x.ndim - 1)).astype(x.dtype)
+    return np.asarray(part * x + (1 - part) * other)
 
 
 def _tensors(arrays: Arrays) -> dict[str, Tensor]:

@@ -1,45 +1,94 @@
 """How wrong the quantized model is: beside the float model, and beside the truth.
 
-distillation   of each output  |y - t|^2 / |t - mean t|^2, and for scores of classes the
-               divergence of softmax(y) from softmax(t); of each layer's results the first,
-               which counts a part
-task           cross entropy of scores and labels; squared error of numbers
+float     of each end  |y - t|^2 / |t - mean t|^2, and for scores of classes the divergence of
+          softmax(y) from softmax(t); of each layer's results the first, which count a part
+labels    cross entropy of scores and classes; squared error of numbers over their variance
+decay     decay |w|^2 of weights as they are stored, beside labels
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-LAYERS = 0.3  # what all layers together count beside the outputs
+from qtool.tune.lessons import Lesson
+from qtool.tune.net import Net
+
+LAYERS = 0.3  # what all layers together count beside the ends
 
 
-def distilled(
-    found: Mapping[str, Tensor], expected: Mapping[str, Tensor], outputs: Sequence[str]
-) -> Tensor:
-    """The distance of all that is expected; `outputs` are those names that are outputs."""
-    ends = [_distance(found[name], expected[name]) for name in outputs]
-    ends += [_divergence(found[n], expected[n]) for n in outputs if _scores(expected[n])]
-    layers = [_distance(found[n], t) for n, t in expected.items() if n not in outputs]
-    total = torch.stack(ends).mean()
-    return total + LAYERS * torch.stack(layers).mean() if layers else total
+@dataclass(frozen=True)
+class Loss:
+    """What is to be made small.
+
+    `layers` are values inside that the float model's are held against, none of them ends; without
+    `distils` those and the ends count nothing. `labelled` is the end that labels speak of, if they
+    are learned from, and `spread` the variance of labels that are numbers.
+    """
+
+    ends: tuple[str, ...]
+    layers: tuple[str, ...] = ()
+    distils: bool = True
+    labelled: str = ""
+    spread: float = 1.0
+    decay: float = 0.0
+
+    def of(self, net: Net, lesson: Lesson) -> Tensor:
+        """For one batch, a scalar."""
+        found, total = net(lesson.values), torch.zeros(())
+        if self.distils:
+            total = total + self._distance(found, lesson.values)
+        if self.labelled and lesson.labels is not None and lesson.plain.any():
+            scores, labels = found[self.labelled][lesson.plain], lesson.labels[lesson.plain]
+            total = total + task(scores, labels) / self.spread
+        if self.labelled and self.decay:
+            total = total + self.decay * sum(w.square().sum() for w in net.stored())
+        return total
+
+    def _distance(self, found: dict[str, Tensor], expected: dict[str, Tensor]) -> Tensor:
+        ends = [_distance(found[name], expected[name]) for name in self.ends]
+        ends += [_divergence(found[n], t) for n in self.ends if _scores(t := expected[n])]
+        total = torch.stack(ends).mean()
+        layers = [_distance(found[name], expected[name]) for name in self.layers]
+        return total + LAYERS * torch.stack(layers).mean() if layers else total
+
+
+def labelled(ends: Sequence[str], values: dict[str, Tensor], labels: Tensor) -> str:
+    """The end that labels, which may be those of more samples, can be about: scores with a column
+    for each class, or numbers of their shape; "" for none."""
+    for name in ends:
+        x = values[name]
+        if labels.is_floating_point():
+            if x.dim() and x.numel() * len(labels) == labels.numel() * len(x):
+                return name
+        elif x.dim() == 2 and labels.dim() == 1 and int(labels.max()) < x.shape[1] > 1:
+            return name
+    return ""
+
+
+def spread(labels: NDArray[Any]) -> float:
+    """The variance of labels that are numbers; 1 for classes, and where there is none."""
+    found = float(np.var(labels)) if labels.dtype.kind == "f" else 1.0
+    return found if found > 0 else 1.0
 
 
 def task(scores: Tensor, labels: Tensor) -> Tensor:
-    """Of the output that labels speak of."""
+    """Of the end that labels speak of."""
     if labels.is_floating_point():
         return functional.mse_loss(scores.reshape(labels.shape), labels.to(scores.dtype))
-    chances = _sums_to_one(scores)
-    logits = scores.clamp(min=1e-12).log() if chances else scores
-    return functional.cross_entropy(logits.reshape(-1, scores.shape[-1]), labels.reshape(-1))
+    logits = scores.clamp(min=1e-12).log() if _sums_to_one(scores) else scores
+    return functional.cross_entropy(logits, labels)
 
 
 def _distance(found: Tensor, expected: Tensor) -> Tensor:
-    spread = (expected - expected.mean()).square().mean()
-    return (found - expected).square().mean() / spread.clamp(min=1e-12)
+    return functional.mse_loss(found, expected) / expected.var(correction=0).clamp(min=1e-12)
 
 
 def _scores(expected: Tensor) -> bool:

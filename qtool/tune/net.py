@@ -1,5 +1,5 @@
 """A prepared model in torch, as its plan will have it: the same nodes, and fake quantization where
-the rewrite will put Q/DQ.
+the rewrite will put Q/DQ. It computes the part that learns (`qtool.tune.cut`).
 
 Learned are the weights of the plan with their scales and levels, biases, and the scales of
 activations; one scale serves all tensors that the plan gives the scale of one source.
@@ -18,15 +18,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from qtool.numeric.affine import QParams
+from qtool.numeric.affine import Codes, QParams, dequantize
 from qtool.ops import OPS, constant
+from qtool.passes.insert_qdq import FOLLOW
 from qtool.plan.plan import Plan
-from qtool.target import MEASURED
+from qtool.target import LOOKED_UP, MEASURED
+from qtool.tune.biases import biases
+from qtool.tune.cut import is_real, part_of
 from qtool.tune.fake import FakeQuantizer, on_the_run, rounded
-from qtool.tune.operators import require_rows, run
+from qtool.tune.operators import has_row, run
 
 Key = tuple[str, int]  # node name, input position
-_BIASES = {"GRU": (3,), "LSTM": (3,), "RNN": (3,), "LayerNormalization": (1, 2)}
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,27 @@ NOT_HELD = Held()
 
 
 class Net(nn.Module):
-    """A model under a plan; under none it is the float model, and nothing is learned.
+    """A model under a plan; under none it is all of the float model, and nothing is learned. It
+    computes in float32, whatever floats the model has.
+
+    Weights start as what their codes stand for, where codes were chosen. With `exact` weights and
+    biases are floats, as they are and as they are computed with: only activations are quantized.
 
     Raises:
         ModelError: an operator that has no row.
     """
 
-    def __init__(self, model: ir.Model, plan: Plan | None = None, held: Held = NOT_HELD) -> None:
+    def __init__(
+        self,
+        model: ir.Model,
+        plan: Plan | None = None,
+        held: Held = NOT_HELD,
+        *,
+        exact: bool = False,
+    ) -> None:
         super().__init__()
-        self._graph, self._plan = model.graph, plan or Plan()
-        require_rows(model.graph)
+        self._graph, self._plan, self._exact = model.graph, plan or Plan(), exact
+        self.part = part_of(model.graph, None if plan is None else _first(model.graph, plan))
         self._constants: dict[str, Tensor] = {}
         for name, value in model.graph.initializers.items():
             if value.const_value is not None and value.const_value.dtype != ir.DataType.STRING:
@@ -65,9 +78,11 @@ class Net(nn.Module):
     def _learn(self, plan: Plan, held: Held) -> None:
         tied = {*plan.tied, *plan.tied.values()}
         for key, weight in plan.weights.items():
-            self._put(key, weight.params, fixed=key in tied or not weight.free)
+            fixed = key in tied or not weight.free
+            self._put(key, weight.params, fixed=fixed, stored=True, half=weight.half)
             if key not in tied:
-                self._free(weight.tensor)
+                codes = None if weight.rounded is None or self._exact else weight.rounded.codes
+                self._free(weight.tensor, codes, weight.params)
         for key, operand in plan.operands.items():
             self._put(key, operand.params, fixed=True)
         known: dict[tuple[str, float, int], int] = {}
@@ -79,34 +94,40 @@ class Net(nn.Module):
                 fixed, shrinks = bool(alike & held.fixed), bool(alike & held.shrinks)
                 self.grids.append(FakeQuantizer(params, fixed=fixed, shrinks=shrinks))
             self._grid_of[name] = known[same]
-        for node in self._graph:
-            for value in _biases(node):
-                self._free(value.name or "")
+        # An operand's scale follows its values, and who is not learned would read them too.
+        kept, inside = {each.tensor for each in plan.operands.values()}, set(self.part.nodes)
+        for node in self.part.nodes:
+            for value in biases(node):
+                ours = inside.issuperset(use.node for use in value.uses())
+                if ours and value.name not in kept:
+                    self._free(value.name or "")
 
-    def _put(self, key: Key, params: QParams, *, fixed: bool) -> None:
+    def _put(self, key: Key, params: QParams, **how: bool) -> None:
         self._grid_of[key] = len(self.grids)
-        self.grids.append(FakeQuantizer(params, fixed=fixed))
+        self.grids.append(FakeQuantizer(params, **how))
 
-    def _free(self, name: str) -> None:
+    def _free(self, name: str, codes: Codes | None = None, params: QParams | None = None) -> None:
         if name in self._constants and self._constants[name].is_floating_point():
+            values = self._constants.pop(name).clone()
+            if codes is not None and params is not None:
+                values = _tensor(dequantize(codes, params))
             self._weight_of[name] = len(self.weights)
-            self.weights.append(nn.Parameter(self._constants.pop(name).clone()))
+            self.weights.append(nn.Parameter(values))
 
     def forward(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Name -> value of every output, and of every other value that was made on the way."""
+        """What the part is given -> name and value of all that it makes."""
         values: dict[str, Tensor] = {**self._constants, **feeds}
         values |= {name: self.weights[place] for name, place in self._weight_of.items()}
         on_grid: dict[str, Tensor] = {}
-        for node in self._graph:
+        for node in self.part.nodes:
             given = [
                 None if value is None else self._read(node, position, value, values, on_grid)
                 for position, value in enumerate(node.inputs)
             ]
             for value, made in zip(node.outputs, run(node, given), strict=False):
                 if value.name:
-                    values[value.name] = made
-        for value in self._graph.outputs:
-            name = value.name or ""
+                    values[value.name] = made.float() if made.is_floating_point() else made
+        for name in self.part.ends:
             plan = self._plan.activations.get(name)
             if plan is not None and plan.readers is None:
                 values[name] = self._quantized(name, values[name], on_grid)
@@ -122,6 +143,10 @@ class Net(nn.Module):
     ) -> Tensor:
         name, key = value.name or "", (node.name or "", position)
         x = values[name]
+        if self._exact and (key in self._stored or name in self._followed):
+            return x
+        if node.op_type in FOLLOW and name in self._followed:
+            key = self._followed[name]
         if key in self._grid_of:
             return _made(self._grid(key), x)
         if key in self._plan.biases:
@@ -151,14 +176,43 @@ class Net(nn.Module):
         return on_grid[name]
 
     @cached_property
+    def _followed(self) -> dict[str, Key]:
+        """Weight -> the reader whose codes those follow that read its squares."""
+        apart = (*MEASURED, *LOOKED_UP)
+        keys = [(k, w) for k, w in self._plan.weights.items() if w.encoding not in apart]
+        return {weight.tensor: key for key, weight in reversed(keys)}
+
+    @cached_property
     def _measured(self) -> set[Key]:
         """Inputs that are measured on every run."""
         return {(k[0], 0) for k, w in self._plan.weights.items() if w.encoding in MEASURED}
 
+    def stored(self) -> list[Tensor]:
+        """What the codes of each learned weight stand for; with `exact` the weights as they are."""
+        found = []
+        for key, weight in self._plan.weights.items():
+            if weight.tensor in self._weight_of:
+                x = self.weights[self._weight_of[weight.tensor]]
+                found.append(x if self._exact else _made(self._grid(key), x))
+        return found
+
     @property
-    def outputs(self) -> list[str]:
-        """The names of the model's outputs."""
-        return [value.name or "" for value in self._graph.outputs]
+    def layers(self) -> tuple[str, ...]:
+        """Float values inside where a layer with weights ends, or a sum of two values: blocks."""
+        weighted = {key[0] for key in self._plan.weights}
+        found = list[ir.Value]()
+        for node in self.part.nodes:
+            computed = [v for v in node.inputs if v is not None and constant(v) is None]
+            sums = node.op_type == "Add" and len(computed) == 2
+            if sums or node.name in weighted:
+                found += node.outputs[:1]
+        names = [value.name or "" for value in found if is_real(value)]
+        return tuple(name for name in names if name and name not in self.part.ends)
+
+    @cached_property
+    def _stored(self) -> set[Key]:
+        """Inputs that codes are stored for."""
+        return {*self._plan.weights, *self._plan.biases, *self._plan.operands}
 
     def settle(self) -> None:
         """After a step: scales stay from 0."""
@@ -170,6 +224,10 @@ class Net(nn.Module):
         """Initializer -> its values."""
         return {n: self.weights[i].detach().numpy().copy() for n, i in self._weight_of.items()}
 
+    def codes(self, of: Key, values: NDArray[Any]) -> Codes:
+        """The codes of a weight that has these values."""
+        return self._grid(of).codes(values)
+
     def learned(self, of: Key | str) -> QParams:
         """The parameters of a weight, or of an activation by its name."""
         return self._grid(of).learned()
@@ -180,6 +238,19 @@ class Net(nn.Module):
         return found
 
 
+def _first(graph: ir.Graph, plan: Plan) -> set[str]:
+    """The nodes that read something quantized or learned, from which on what they give is learned;
+    in bodies too."""
+    names = {key[0] for key in (*plan.weights, *plan.operands)}
+    weights = {weight.tensor for weight in plan.weights.values()}
+    for node in graph.all_nodes():
+        read = {value.name for value in node.inputs if value is not None}
+        activations = has_row(node) and not read.isdisjoint(plan.activations)
+        if activations or not read.isdisjoint(weights):
+            names.add(node.name or "")
+    return names
+
+
 def _same(params: QParams) -> tuple[str, float, int]:
     return str(params.type), float(params.scale), int(params.zero_point)
 
@@ -187,18 +258,6 @@ def _same(params: QParams) -> tuple[str, float, int]:
 def _made(grid: FakeQuantizer, x: Tensor) -> Tensor:
     made: Tensor = grid(x)
     return made
-
-
-def _biases(node: ir.Node) -> list[ir.Value]:
-    """Constants that are learned beside weights: biases, wherever exporters put them."""
-    spec = OPS.get(node.op_type)
-    positions = _BIASES.get(node.op_type, ())
-    if spec is not None and spec.bias is not None:
-        positions = (*positions, spec.bias)
-    found = [node.inputs[i] for i in positions if i < len(node.inputs)]
-    if node.op_type == "Add":
-        found = [v for v in node.inputs if v is not None and len(v.shape or ()) == 1]
-    return [value for value in found if value is not None and constant(value) is not None]
 
 
 def _tensor(values: NDArray[Any]) -> Tensor:

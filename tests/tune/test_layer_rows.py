@@ -127,6 +127,9 @@ ATTENTION = [
     case("Attention", Q, K, V, normal(4, 3, 5)),
     case("Attention <is_causal = 1>", Q, K, V, None, *PAST, outputs=3),
     case("Attention <is_causal = 1>", Q, K, V, None, None, None, np.array([4]), opset=24),
+    case("Attention <left_window_size = 1, right_window_size = 2>", Q, K, V, opset=25),
+    case("Attention <is_causal = 1, left_window_size = 1>", Q, K, V, None, *PAST, outputs=3,
+         opset=25),
     *(case(f"Attention <softcap = 1.5, qk_matmul_output_mode = {mode}>",
            Q, K, V, normal(3, 7), *PAST, outputs=4) for mode in range(4)),
 ]  # fmt: skip
@@ -225,7 +228,6 @@ REFUSED = [
     (resized('mode = "linear"', (PIXELS * 40).astype(np.int8), 1, 1, 2, 2), "mode"),
     (resized('mode = "spline"', PIXELS, 1, 1, 2, 2), "mode = 'spline'"),
     (case('GridSample <mode = "cubic">', CUBE, normal(1, 2, 2, 2, 3)), "cubic"),
-    (case("Attention <left_window_size = 2>", Q, K, V), "left_window_size"),
 ]  # fmt: skip
 
 

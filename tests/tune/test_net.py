@@ -1,157 +1,190 @@
-"""The model in torch is the file that its plan gives, and learning makes that file better."""
+"""The model in torch is the file that its plan gives: before learning, and after it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 import pytest
 
-from qtool import model as models
-from qtool import workflow
-from qtool.data import open_dataset
-from qtool.errors import ModelError
-from qtool.recipe import Recipe
-from qtool.refine.samples import drawn
-from qtool.refine.state import State
-from qtool.refine.taps import Taps
-from qtool.target import load_target
-from tests.models import build, normal, save, sqnr, weight
+pytest.importorskip("torch")
 
-torch = pytest.importorskip("torch")
-from qtool.tune.carry import carried, held  # noqa: E402
-from qtool.tune.learn import Course, Progress, Verdict, learn, loss_of  # noqa: E402
-from qtool.tune.lessons import Lessons  # noqa: E402
-from qtool.tune.net import Net  # noqa: E402
+import torch
+
+from qtool.errors import MachineError, ModelError
+from qtool.recipe import Recipe, Rule
+from qtool.refine.rounding import gptq
+from qtool.refine.state import State
+from qtool.tune.carry import carried
+from qtool.tune.losses import Loss
+from qtool.tune.net import Net
+from qtool.tune.operators import run
+from tests.models import Array, build, normal, save, weight
+from tests.tune.nets import (
+    TARGET,
+    WITHIN,
+    assert_the_net_is_the_file,
+    lessons_of,
+    net_of,
+    started,
+)
 
 SAMPLES = Path("sample_models")
-TARGET = load_target("cpu")
+FAST = [("digits_mlp", "w3a8"), ("cancer_logistic", "w4a4"), ("diabetes_linear", "w8a8"),
+        ("wine_svm", "w4a8"), ("text_lstm", "w4"), ("text_gru", "w4k")]  # fmt: skip
+SLOW = ["digits_cnn", "digits_mobile", "digits_decoder", "digits_detector", "text_transformer",
+        "text_decoder", "text_lstm", "text_gru"]  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def started(path: Path, data_folder: Path, recipe: Recipe) -> tuple[workflow.Job, State, Any]:
-    job = workflow.open_job(path, recipe, TARGET, threads=1)
-    data = open_dataset(data_folder, job.signature)
-    few = data.choose(24, 0)
-    calibration = workflow.measure(job, few) if job.sites.sources else None
-    deciding, plan = workflow._decided(job, workflow._histograms(job, calibration))
-    return job, State(job.model, plan, drawn(few), 1, deciding), data
-
-
-def same(job: workflow.Job, state: State, data: Any) -> None:
-    """Each value of the net is that of the file, run without fused kernels."""
-    net = Net(job.model, state.plan, held(job.model, job.sites, TARGET))
-    written = carried(state, net, TARGET).quantized()
-    own = {v.name for node in written.graph for v in node.outputs}
-    floats = [v for node in job.model.graph for v in node.outputs if v.dtype is ir.DataType.FLOAT]
-    names = [v.name or "" for v in floats if v.name in own]
-    assert len(names) >= 3
-    feeds = next(data.batches(1))
-    expected = Taps(written, names, threads=1).run(feeds)
+def nudged(net: Net, seed: int = 0) -> Net:
+    """The net with all that is learned moved a little, as learning would."""
+    torch.manual_seed(seed)
     with torch.no_grad():
-        found = net({name: torch.from_numpy(np.array(x)) for name, x in feeds.items()})
-    for name in names:
-        scale = max(1e-6, float(np.abs(expected[name]).max()))
-        assert np.abs(found[name].numpy() - expected[name]).max() <= 2e-5 * scale, name
-
-
-SLOW = [
-    pytest.param(name, scheme, marks=pytest.mark.slow)
-    for name in ("digits_cnn", "digits_mobile", "digits_decoder", "text_gru", "text_transformer")
-    for scheme in ("w4a4", "w2a8", "w4k")
-]
+        for each in net.parameters():
+            if each.requires_grad:
+                each.add_(0.03 * each.abs().mean() * torch.randn_like(each))
+    net.settle()
+    return net
 
 
 @pytest.mark.parametrize(
-    ("name", "scheme"), [("digits_mlp", "w3a8"), ("digits_cnn", "w4a8"), ("text_lstm", "w4"), *SLOW]
+    ("name", "scheme"),
+    [*FAST, *(pytest.param(name, "w4a4", marks=pytest.mark.slow) for name in SLOW)],
 )
 def test_the_net_is_the_file(name: str, scheme: str) -> None:
     folder = SAMPLES / name
     job, state, data = started(folder / "model.onnx", folder / "calib", Recipe(scheme=scheme))
-    same(job, state, data)
+    assert_the_net_is_the_file(job, state, data, nudged(net_of(job, state)))
+    floats = nudged(net_of(job, state, floats=True))
+    assert_the_net_is_the_file(job, state, data, floats, floats=True)
 
 
-MLP = """g (float[N,12] x) => (float[N,6] y) {
-    a = MatMul(x, w1) b = Add(a, c1) h = Relu(b) m = MatMul(h, w2) y = Add(m, c2) }"""
+LAYERS = """g (float[N,3,8,8] x) => (float[N,10] y) {
+    c = Conv <pads = [1, 1, 1, 1]> (x, w1, b1) r = Relu(c)
+    d = Conv <pads = [1, 1, 1, 1]> (r, w2, b2) s = Add(d, r) q = Sigmoid(s)
+    f = Flatten(q) y = Gemm <transB = 1> (f, w3, b3) }"""
 
 
-def mlp(folder: Path) -> tuple[Path, Path]:
+def layers(folder: Path) -> tuple[Path, Path]:
     path = save(
-        folder / "m.onnx", MLP,
-        w1=weight(12, 40), c1=normal(40, seed=5) / 4,
-        w2=weight(40, 6, seed=2), c2=normal(6, seed=6),
+        folder / "m.onnx", LAYERS,
+        w1=weight(32, 3, 3, 3), b1=normal(32, seed=4) / 4,
+        w2=weight(32, 32, 3, 3, seed=2), b2=normal(32, seed=5) / 4,
+        w3=weight(10, 2048, seed=3), b3=normal(10, seed=6),
     )  # fmt: skip
-    mixed = normal(12, 12, seed=7)
-    np.save(folder / "x.npy", (normal(120, 12, seed=8) @ mixed).astype(np.float32))
+    np.save(folder / "x.npy", normal(40, 3, 8, 8, seed=8))
     return path, folder / "x.npy"
 
 
-@pytest.mark.parametrize("scheme", ["w2", "w3", "w2k", "w2b16"])
-def test_learning_beats_the_nearest_codes(scheme: str, tmp_path: Path) -> None:
-    path, rows = mlp(tmp_path)
-    job, state, data = started(path, rows, Recipe(scheme=scheme))
-    names = [*job.model.graph.outputs, *(n.outputs[0] for n in job.model.graph)]
-    tapped = list(dict.fromkeys(v.name or "" for v in names))
-    lessons = Lessons(job.model, data.take(range(90)), tapped, threads=1)
-    apart = Lessons(job.model, data.take(range(90, 120)), tapped, threads=1)
-
-    def judge(net: Net) -> Verdict:
-        (lesson,) = apart.batches(64, np.random.default_rng(0))
-        with torch.no_grad():
-            return Verdict(float(loss_of(net, lesson)))
-
-    def run() -> tuple[bytes, float]:
-        net = Net(job.model, state.plan, held(job.model, job.sites, TARGET))
-        done = learn(net, lessons, judge, Course(epochs=15, batch_size=16))
-        return models.serialize(carried(state, net, TARGET).quantized()), done.best.loss
-
-    data_, best = run()
-    again, _ = run()
-    assert data_ == again, "a seed gives one result"
-    x = np.load(rows)[90:]
-    real, before, after = (
-        Taps(model, ["y"], threads=1).run({"x": x})["y"]
-        for model in (job.model, state.quantized(), models.parse(data_))
-    )
-    assert sqnr(real, after) > sqnr(real, before) + 1
-    assert best < judge(Net(job.model, state.plan)).loss
+HALF = """g (float[N,64] x) => (float[N,10] y) {
+    h = Cast <to = 10> (x) a = MatMul(h, w1) b = Add(a, c1) r = Relu(b) m = MatMul(r, w2)
+    y = Cast <to = 1> (m) }"""
+DOUBLE = """g (double[N,64] x) => (double[N,10] y) {
+    a = MatMul(x, w1) b = Add(a, c1) r = Relu(b) y = MatMul(r, w2) }"""
 
 
-def test_what_diverges_ends_as_it_was_best(tmp_path: Path) -> None:
-    path, rows = mlp(tmp_path)
-    job, state, data = started(path, rows, Recipe(scheme="w2"))
-    lessons = Lessons(job.model, data, ["y"], threads=1)
-    net = Net(job.model, state.plan)
-    first = {name: each.clone() for name, each in net.state_dict().items()}
-    told: list[Progress] = []
-    done = learn(net, lessons, lambda net: Verdict(1.0), Course(epochs=6, rate=1e4), told.append)
-    assert done.restarts > 0
-    assert all((each == first[name]).all() for name, each in net.state_dict().items())
-    assert [progress.epoch for progress in told] == list(range(len(told)))
+@pytest.mark.parametrize("scheme", ["w4a8", "w4", "w2k"])
+@pytest.mark.parametrize(
+    ("graph", "dtype", "within"),
+    [
+        (HALF, "float16", 2.0**-8),
+        (DOUBLE.replace("double", "float16"), "float16", 2.0**-8),
+        (DOUBLE, "float64", WITHIN),
+    ],
+    ids=["casts", "float16", "double"],
+)
+def test_of_models_in_other_floats(
+    graph: str, dtype: str, within: float, scheme: str, tmp_path: Path
+) -> None:
+    weights = {"w1": weight(64, 64), "c1": normal(64, seed=4) / 4, "w2": weight(64, 10, seed=2)}
+    path = save(tmp_path / "m.onnx", graph, **{n: x.astype(dtype) for n, x in weights.items()})
+    np.save(tmp_path / "x.npy", normal(40, 64, seed=8))
+    job, state, data = started(path, tmp_path / "x.npy", Recipe(scheme=scheme, placement="all"))
+    net = nudged(net_of(job, state))
+    assert_the_net_is_the_file(job, state, data, net, within=within)
+    lesson = next(iter(lessons_of(job, state, data, net).batches(8)))
+    Loss(net.part.ends, net.layers).of(net, lesson).backward()
+    assert len(net.weights) == 3
+    assert all(each.grad is not None and each.grad.any() for each in net.weights)
 
 
-def test_the_target_ends_it(tmp_path: Path) -> None:
-    path, rows = mlp(tmp_path)
-    job, state, data = started(path, rows, Recipe(scheme="w2"))
-    lessons = Lessons(job.model, data, ["y"], threads=1)
-    met = iter([False, False, True])
-    done = learn(
-        Net(job.model, state.plan),
-        lessons,
-        lambda net: Verdict(1.0, met=next(met)),
-        Course(epochs=9),
-    )
-    assert done.epoch == 2
-    assert done.best.met
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(scheme="w4a4", placement="all"),
+        Recipe(scheme="w8a16", placement="all"),
+        Recipe(scheme="wl10al200", placement="all"),
+        Recipe(scheme="w4sa8s", scale="pow2", placement="all"),
+        Recipe(scheme="w4ta8", range=(-0.5, 0.5), placement="all"),
+        Recipe(scheme="w8a8", activation_range=(0.0, 3.0), placement="all"),
+        Recipe(scheme="w8a8", mode="dynamic"),
+        Recipe(scheme="w4b32"),
+        Recipe(scheme="w4ub16"),
+        Recipe(scheme="w3kg8"),
+        Recipe(scheme="w4p"),
+        Recipe(scheme="w4a8", rules=(Rule(match="op:Gemm", scheme="w2k"),)),
+    ],
+    ids=lambda recipe: "-".join(map(str, recipe.model_dump(exclude_defaults=True).values())),
+)
+def test_under_every_kind_of_scheme(recipe: Recipe, tmp_path: Path) -> None:
+    job, state, data = started(*layers(tmp_path), recipe)
+    assert_the_net_is_the_file(job, state, data, nudged(net_of(job, state)))
+
+
+@pytest.mark.parametrize("scheme", ["w4", "w4b32", "w2k", "w4a8"])
+@pytest.mark.parametrize("rules", [(), (Rule(match="op:Gather", scheme="w8"),)], ids=["", "apart"])
+def test_of_a_table_that_is_the_head_too(
+    scheme: str, rules: tuple[Rule, ...], tmp_path: Path
+) -> None:
+    path = save(
+        tmp_path / "m.onnx",
+        """g (int64[N,5] i) => (float[N,5,40] y) {
+        e = Gather(t, i) a = MatMul(e, w) b = Add(a, c) r = Relu(b)
+        u = Transpose <perm = [1, 0]> (t) y = MatMul(r, u) }""",
+        t=weight(40, 64), w=weight(64, 64, seed=3), c=normal(64, seed=5),
+    )  # fmt: skip
+    np.save(tmp_path / "i.npy", np.random.default_rng(0).integers(0, 40, (40, 5)))
+    job, state, data = started(path, tmp_path / "i.npy", Recipe(scheme=scheme, rules=rules))
+    net = nudged(net_of(job, state))
+    assert_the_net_is_the_file(job, state, data, net)
+    again = carried(state, net, TARGET)
+    assert again.plan.tied == state.plan.tied
+
+
+def chosen(state: State) -> dict[tuple[str, int], Array]:
+    constants = state.model.graph.initializers
+    return {
+        key: each.codes(constants[each.tensor].const_value.numpy())  # type: ignore[union-attr]
+        for key, each in state.plan.weights.items()
+    }
+
+
+@pytest.mark.parametrize("scheme", ["w4a8", "w2a8", "w4b32", "w3k", "w4u"])
+def test_codes_that_were_chosen_are_kept(scheme: str, tmp_path: Path) -> None:
+    job, state, data = started(*layers(tmp_path), Recipe(scheme=scheme))
+    refined = gptq(state)
+    codes = chosen(refined)
+    assert any((codes[key] != each).any() for key, each in chosen(state).items())
+    net = net_of(job, refined)
+    for key, found in chosen(carried(refined, net, TARGET)).items():
+        np.testing.assert_array_equal(found, codes[key])
+    assert_the_net_is_the_file(job, refined, data, net)
+
+
+def test_of_a_weight_that_two_nodes_read_each_in_its_scheme(tmp_path: Path) -> None:
+    path = save(
+        tmp_path / "m.onnx",
+        """g (float[N,64] x) => (float[N,64] y) {
+        a = MatMul(x, w) b = Add(a, c) r = Relu(b) d = MatMul(r, w) e = Add(d, c)
+        h = Tanh(e) y = MatMul(h, w) }""",
+        w=weight(64, 64), c=normal(64, seed=5),
+    )  # fmt: skip
+    np.save(tmp_path / "x.npy", normal(40, 64, seed=8))
+    for scheme in ("w2", "float"):
+        recipe = Recipe(scheme="w4", rules=(Rule(match="d", scheme=scheme),))
+        job, state, data = started(path, tmp_path / "x.npy", recipe)
+        for each in (state, gptq(state)):
+            assert_the_net_is_the_file(job, each, data, nudged(net_of(job, each)))
 
 
 def test_an_operator_without_a_row_is_named() -> None:
@@ -159,3 +192,51 @@ def test_an_operator_without_a_row_is_named() -> None:
                   extra='"my.own": 1')  # fmt: skip
     with pytest.raises(ModelError, match=r"my\.own\.Blub"):
         Net(model)
+
+
+def test_what_torch_cannot_compute_is_an_error_with_the_name_of_the_node() -> None:
+    (node,) = build("g (float[2,3] x) => (float[2,3] y) { y = Tile(x, x) }").graph
+    node.name = "here"
+    with pytest.raises(ModelError, match=r"Tile of float32.*node 'here'") as raised:
+        run(node, [torch.ones(2, 3), torch.tensor([-1, 2])])
+    assert raised.value.why.startswith("torch: ")
+    with pytest.raises(MachineError, match="no memory"):
+        run(node, [torch.ones(2), torch.tensor([2**55])])
+
+
+def test_lessons_fill_the_batches_that_a_model_takes(tmp_path: Path) -> None:
+    path = save(
+        tmp_path / "m.onnx",
+        "g (float[4,64] x) => (float[4,64] y) { a = MatMul(x, w) r = Relu(a) y = MatMul(r, v) }",
+        w=weight(64, 64), v=weight(64, 64, seed=2),
+    )  # fmt: skip
+    np.save(tmp_path / "x.npy", normal(42, 64, seed=8))
+    job, state, data = started(path, tmp_path / "x.npy", Recipe(scheme="w4"))
+    net = net_of(job, state)
+    lessons = lessons_of(job, state, data, net)
+    assert len(lessons) == 40
+    assert {len(each.plain) for each in lessons.batches(32)} == {4}
+    assert_the_net_is_the_file(job, state, data, net)
+
+
+def test_what_an_add_has_that_is_no_bias_is_not_learned(tmp_path: Path) -> None:
+    path = save(
+        tmp_path / "m.onnx",
+        """g (float[N,16] x) => (float[N,16] y) {
+        a = MatMul(x, w) m = ReduceMean <axes = [1]> (a) s = Mul(m, m) e = Add(s, eps)
+        r = Sqrt(e) d = Div(a, r) k = Add(d, mask) p = Softmax(k) o = Mul(p, a)
+        b = Add(o, bias) y = MatMul(b, v) }""",
+        opset=17, w=weight(16, 16), v=weight(16, 16, seed=2), bias=normal(16, seed=3),
+        eps=np.array([1e-5], np.float32),
+        mask=np.where(np.arange(16) % 5, 0, np.finfo(np.float32).min).astype(np.float32),
+    )  # fmt: skip
+    np.save(tmp_path / "x.npy", normal(40, 16, seed=8))
+    job, state, data = started(path, tmp_path / "x.npy", Recipe(scheme="w4"))
+    net = net_of(job, state)
+    assert set(net.learned_constants()) == {"w", "v", "bias"}
+    assert_the_net_is_the_file(job, state, data, nudged(net))
+    of_one = save(tmp_path / "one.onnx",
+                  "g (float[N,16] x) => (float[N,1] y) { a = MatMul(x, w) y = Add(a, c) }",
+                  w=weight(16, 1), c=normal(1))  # fmt: skip
+    job, state, _ = started(of_one, tmp_path / "x.npy", Recipe(scheme="w4"))
+    assert len(net_of(job, state).learned_constants()) == 2

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import onnx_ir as ir
 from torch import Tensor
 
-from qtool.errors import ModelError
+from qtool.errors import MachineError, ModelError, QtoolError
 from qtool.tune.operators.arithmetic import ARITHMETIC
 from qtool.tune.operators.layers import LAYERS
 from qtool.tune.operators.recurrent import RECURRENT
@@ -25,26 +25,48 @@ Row: TypeAlias = Callable[..., Any]  # (node, *inputs) -> Tensor or tuple of the
 OPERATORS: dict[str, Row] = {**ARITHMETIC, **SHAPES, **LAYERS, **RECURRENT}
 
 
-def require_rows(nodes: Iterable[ir.Node]) -> None:
-    """Refuse nodes that no row is for.
+def has_row(node: ir.Node) -> bool:
+    """Whether torch can compute it."""
+    return node.domain == "" and node.op_type in OPERATORS
 
-    Raises:
-        ModelError: with the operators that have none.
-    """
-    lacking = {
-        f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-        for node in nodes
-        if node.domain != "" or node.op_type not in OPERATORS
-    }
-    if lacking:
-        raise ModelError(
-            f"qtool tune cannot differentiate {', '.join(sorted(lacking))}",
-            "it has no row for it in torch",
-            "qtool quantize  works without; --layerwise  learns without torch",
-        )
+
+def lacking(nodes: Iterable[ir.Node]) -> ModelError:
+    """What to say of nodes that no row is for."""
+    names = {f"{n.domain}.{n.op_type}" if n.domain else n.op_type for n in nodes if not has_row(n)}
+    return ModelError(
+        f"qtool tune cannot differentiate {', '.join(sorted(names))}",
+        "it has no row for it in torch, and weights lie on both sides",
+        "add  --layerwise,  which learns without torch",
+    )
 
 
 def run(node: ir.Node, inputs: list[Tensor | None]) -> tuple[Tensor, ...]:
-    """What a node gives."""
-    found = OPERATORS[node.op_type](node, *inputs)
+    """What a node gives.
+
+    Raises:
+        ModelError: its row, or torch, does not do this of the operator.
+        MachineError: there is no memory for it.
+    """
+    try:
+        found = OPERATORS[node.op_type](node, *inputs)
+    except (NotImplementedError, RuntimeError, TypeError) as error:  # what torch raises
+        raise _failed(node, inputs, error) from error
     return found if isinstance(found, tuple) else (found,)
+
+
+def _failed(node: ir.Node, inputs: list[Tensor | None], error: Exception) -> QtoolError:
+    name = f", node {node.name!r}" if node.name else ""
+    said = next(iter(str(error).splitlines()), "") or type(error).__name__
+    if "allocate" in said:
+        what = f"no memory is left for {node.op_type}{name}"
+        return MachineError(what, f"torch: {said}", "give smaller batches, or smaller samples")
+    given = ", ".join("none" if x is None else f"{_type(x)}{list(x.shape)}" for x in inputs)
+    return ModelError(
+        f"qtool tune cannot compute {node.op_type} of {given}{name}",
+        f"torch: {said}",
+        "qtool quantize  works without; --layerwise  learns without torch",
+    )
+
+
+def _type(x: Tensor) -> str:
+    return str(x.dtype).removeprefix("torch.")

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from qtool.ops import attribute, real
-from qtool.tune.operators.reading import cannot
 from qtool.tune.operators.windows import flag
 
 
@@ -28,9 +27,6 @@ def attention(
 
     The bias is -inf where a query does not see a key. One that sees none gives zeros.
     """
-    for side in ("left_window_size", "right_window_size"):
-        if attribute(node, side, -1) >= 0:
-            raise cannot(node, side)
     flat = q.dim() == 3
     q = _heads(q, attribute(node, "q_num_heads", 0))
     k, v = (_heads(each, attribute(node, "kv_num_heads", 0)) for each in (k, v))
@@ -65,7 +61,8 @@ def _bias(
     """0 or the mask's value where query i sees key j, else -inf.
 
     With i counted from the first key, which may be of steps that came before:
-    is_causal asks j <= i, and `valid` says how many keys there are.
+    is_causal asks j <= i, a window i - left <= j <= i + right, and `valid` says how many keys
+    there are.
     """
     queries, keys = scores.shape[-2:]
     j = torch.arange(keys, device=scores.device)
@@ -77,6 +74,11 @@ def _bias(
         seen = seen & (j < valid)
     if flag(node, "is_causal"):
         seen = seen & (j <= i)
+    left, right = (attribute(node, f"{side}_window_size", -1) for side in ("left", "right"))
+    if left >= 0:
+        seen = seen & (j >= i - left)
+    if right >= 0:
+        seen = seen & (j <= i + right)
     if mask is not None and mask.dtype == torch.bool:
         seen, mask = seen & mask, None
     return torch.where(seen, scores.new_zeros(()) if mask is None else mask, -torch.inf)
