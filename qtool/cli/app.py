@@ -22,6 +22,7 @@ from qtool.cli.quantize import quantize
 from qtool.cli.report import report
 from qtool.cli.sensitivity import sensitivity
 from qtool.cli.sweep import sweep
+from qtool.cli.tune import tune
 from qtool.files import discard_temporaries
 
 app = typer.Typer(
@@ -47,6 +48,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     compare: "Accuracy, size and speed against the original; gates for CI.",
     sensitivity: "Which layers hurt, and what to do about them.",
     sweep: "The grid of bits, schemes and methods: score, size and speed of each.",
+    tune: "Recover accuracy by learning weights and scales, until a target is met.",
     report: "A saved run again: shown, and judged by other gates; runs nothing.",
     inspect: "What is in a model, what can be quantized and what not, and why.",
     data: "What would be fed to a model; runs nothing.",

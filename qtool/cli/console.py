@@ -87,16 +87,26 @@ def doing() -> Iterator[Callable[[str], None]]:
 
 
 def _plain(description: str, unit: str) -> Callable[[int, int], None]:
-    shown_at = time.monotonic()
-    shown_share = 0.0
+    due = paced()
 
     def step(done: int, total: int) -> None:
-        nonlocal shown_at, shown_share
-        share = done / max(total, 1)
-        if (share - shown_share >= 0.1 and time.monotonic() - shown_at >= 1) or (
-            time.monotonic() - shown_at >= 10
-        ):
-            shown_at, shown_share = time.monotonic(), share
+        if due(done / max(total, 1)):
             err.print(f"{description}: {done} of {total} {unit}")
 
     return step
+
+
+def paced() -> Callable[[float], bool]:
+    """Whether, this share being done, it is time for another line: every 10 s or 10 %."""
+    shown_at = time.monotonic()
+    shown_share = 0.0
+
+    def due(share: float) -> bool:
+        nonlocal shown_at, shown_share
+        since = time.monotonic() - shown_at
+        if (share - shown_share >= 0.1 and since >= 1) or since >= 10:
+            shown_at, shown_share = time.monotonic(), share
+            return True
+        return False
+
+    return due

@@ -42,4 +42,5 @@ EXTRAS = {
     "parquet": ("pyarrow", "tables in .parquet files"),
     "plot": ("matplotlib", "plots of qtool sweep"),
     "tokenizers": ("tokenizers", "text through a tokenizer.json"),
+    "tune": ("torch", "learning by qtool tune; the CPU build is enough"),
 }
