@@ -52,7 +52,7 @@ class FakeQuantizer(nn.Module):
         half: bool = False,
     ) -> None:
         super().__init__()
-        self.params, self._half = params, half
+        self.params, self._half, self.slows = params, half, True
         self.scale = nn.Parameter(_tensor(params.scale), not fixed)
         self.register_buffer("zero", _tensor(params.zero_point))
         self.register_buffer("unit", self.scale.detach().clone() if stored else None)
@@ -65,7 +65,7 @@ class FakeQuantizer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The same, of values that codes stand for."""
-        slowed = _slowed(self.scale, self._gain(x.numel()))
+        slowed = _slowed(self.scale, self._gain(x.numel()) if self.slows else 1)
         slowed = _halved(slowed) if self._half else slowed
         block = self.params.granularity.block(tuple(x.shape))
         scale, zero = (_spread(each, x.shape, block) for each in (slowed, self.zero))

@@ -82,7 +82,7 @@ class Learner:
         """One epoch; the mean loss, infinite where one was not finite."""
         size, total, count, left = self.course.batch_size, 0.0, 0, len(self.lessons)
         self._optimizer.zero_grad()
-        for lesson in self.lessons.batches(size, self._rng, mixed=True):
+        for lesson in self.lessons.batches(size, self._rng, mixed=self.loss.distils):
             loss = self.loss.of(self.net, lesson) * (len(lesson.plain) / size)
             total += float(loss.detach())
             if not math.isfinite(total):

@@ -46,8 +46,9 @@ class Loss:
         if self.distils:
             total = total + self._distance(found, lesson.values)
         if self.labelled and lesson.labels is not None and lesson.plain.any():
+            shares = _sums_to_one(lesson.values[self.labelled])
             scores, labels = found[self.labelled][lesson.plain], lesson.labels[lesson.plain]
-            total = total + task(scores, labels) / self.spread
+            total = total + task(scores, labels, shares=shares) / self.spread
         if self.labelled and self.decay:
             total = total + self.decay * sum(w.square().sum() for w in net.stored())
         return total
@@ -68,8 +69,10 @@ def labelled(ends: Sequence[str], values: dict[str, Tensor], labels: Tensor) -> 
         if labels.is_floating_point():
             if x.dim() and x.numel() * len(labels) == labels.numel() * len(x):
                 return name
-        elif x.dim() == 2 and labels.dim() == 1 and int(labels.max()) < x.shape[1] > 1:
-            return name
+        elif x.dim() == 2 and labels.dim() == 1:
+            least, most = int(labels.min()), int(labels.max())
+            if 0 <= least <= most < x.shape[1] > 1:
+                return name
     return ""
 
 
@@ -79,11 +82,12 @@ def spread(labels: NDArray[Any]) -> float:
     return found if found > 0 else 1.0
 
 
-def task(scores: Tensor, labels: Tensor) -> Tensor:
-    """Of the end that labels speak of."""
+def task(scores: Tensor, labels: Tensor, *, shares: bool = False) -> Tensor:
+    """Of the end that labels speak of; `shares`: the float model gives probabilities there, whose
+    sum is 1 no longer where they are quantized."""
     if labels.is_floating_point():
         return functional.mse_loss(scores.reshape(labels.shape), labels.to(scores.dtype))
-    logits = scores.clamp(min=1e-12).log() if _sums_to_one(scores) else scores
+    logits = scores.clamp(min=1e-12).log() if shares else scores
     return functional.cross_entropy(logits, labels)
 
 

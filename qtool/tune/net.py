@@ -187,6 +187,39 @@ class Net(nn.Module):
         """Inputs that are measured on every run."""
         return {(k[0], 0) for k, w in self._plan.weights.items() if w.encoding in MEASURED}
 
+    def coded(self) -> list[nn.Parameter]:
+        """The learned weights that have codes: all but biases."""
+        names = {weight.tensor for weight in self._plan.weights.values()}
+        return [self.weights[place] for name, place in self._weight_of.items() if name in names]
+
+    def smooth(self) -> list[nn.Parameter]:
+        """Scales and biases behind which no activation is quantized to few bits: what they do to
+        the ends is smooth."""
+        ahead = {name for name in self.part.ends if not self._few(name)}
+        found = list[nn.Parameter]()
+        for node in reversed(self.part.nodes):
+            if not any(value.name in ahead for value in node.outputs):
+                continue
+            for position, value in enumerate(node.inputs):
+                name, key = (value.name if value else None) or "", (node.name or "", position)
+                if key in self._grid_of:
+                    found += self._grid(key).parameters()
+                elif name in self._weight_of:
+                    found.append(self.weights[self._weight_of[name]])
+                elif not self._few(name):
+                    ahead.add(name)
+        return list({id(each): each for each in found if each.requires_grad}.values())
+
+    def _few(self, name: str) -> bool:
+        plan = self._plan.activations.get(name)
+        return plan is not None and plan.params.type.codes < 256
+
+    def slows(self, whether: bool) -> None:
+        """Whether gradients of scales are made smaller."""
+        for grid in self.grids:
+            assert isinstance(grid, FakeQuantizer)
+            grid.slows = whether
+
     def stored(self) -> list[Tensor]:
         """What the codes of each learned weight stand for; with `exact` the weights as they are."""
         found = []

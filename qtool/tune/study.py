@@ -4,9 +4,10 @@
                   these learn their scales; then codes are chosen as `quantize` chooses them. Only
                   where activations have fewer than 8 bits: of more there is nothing to get used to
     codes         all is quantized, and all is learned: weights cross from code to code
+    scales        codes are held, those that are best so far, and scales and biases are fitted
 
-What a stage learned is kept if the loss on samples set apart says so; the next one starts from it
-anyway. A file is made and examined whenever that loss is the least so far.
+What a stage learned is kept if the loss on samples set apart says so; `codes` starts from what was
+learned before it anyway. A file is made and examined whenever that loss is the least so far.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from qtool.refine import refine
 from qtool.refine.samples import ROUNDERS
 from qtool.refine.state import State
 from qtool.tune.carry import carried, exact, held, unrounded
+from qtool.tune.columns import columns_of
 from qtool.tune.course import Course, Learning, Told, Verdict
 from qtool.tune.examiner import Examiner, Found
+from qtool.tune.fit import fit
 from qtool.tune.journal import Journal
 from qtool.tune.learn import Learner
 from qtool.tune.lessons import Lessons
@@ -35,7 +38,7 @@ from qtool.tune.losses import Loss, labelled, spread
 from qtool.tune.net import Net
 from qtool.workflow import Job
 
-ACTIVATIONS, CODES = "activations", "codes"
+ACTIVATIONS, CODES, SCALES = "activations", "codes", "scales"
 _AT_ONCE, _ENOUGH = 64, 384  # samples that are judged in one batch, and that tell enough
 _LARGEST = 1e15  # beyond it are masks: the squares of their errors would be all there is
 
@@ -85,16 +88,17 @@ class Study:
         net = Net(begun.model, begun.plan, self._held)
         names = list(dict.fromkeys([*net.part.given, *net.part.ends, *net.layers]))
         unit = job.signature.without(data.states).batch
+        labels, apart = (columns_of(job.model.graph, each) for each in (data, examiner.apart))
         self._lessons, self._apart = (
-            Lessons(begun.model, each, names, each.labels if learning.labels else None, unit=unit)
-            for each in (data, examiner.apart)
+            Lessons(begun.model, each, names, truth if learning.labels else None, unit=unit)
+            for each, truth in ((data, labels), (examiner.apart, apart))
         )
         layers = self._lessons.within(net.layers, _LARGEST)
         ends = self._lessons.within(net.part.ends, _LARGEST) or net.part.ends
         self._loss = Loss(ends, layers, distils=learning.floats)
-        if learning.labels and data.labels is not None:
-            self._loss = self._with_labels(data.labels, course)
-        self._test = replace(self._loss, layers=(), decay=0.0)
+        if learning.labels and labels is not None:
+            self._loss = self._with_labels(labels, course)
+        self._test = self._tested(apart)
         self._stages: list[tuple[str, Verdict]] = []
 
     def run(self) -> Studied:
@@ -106,20 +110,14 @@ class Study:
         for stage in _stages(start.plan):
             if self._best[1].verdict.met:
                 break
-            start = self._stage(stage, start)
+            start = self._staged(stage, self._best[0] if stage == SCALES else start)
         return Studied(*self._best, tuple(self._stages))
 
-    def _stage(self, stage: str, start: State) -> State:
+    def _staged(self, stage: str, start: State) -> State:
         """Learn, keep what is better; the state that it ended with."""
-        floats = stage == ACTIVATIONS
-        begun = self._begun if floats else start
-        net = Net(begun.model, begun.plan, self._held, exact=floats)
-        known = self._journal.ended.get(stage) if self._journal else None
-        if known is not None:
-            net.load_state_dict(known)
-        else:
-            self._learned(stage, net, begun)
-        if floats:
+        begun = self._begun if stage == ACTIVATIONS else start
+        net = self._net_of(stage, begun)
+        if stage == ACTIVATIONS:
             self._say("choosing codes again")
             now = unrounded(begun, net)
             now = replace(now, reference=exact(now).quantized())
@@ -133,6 +131,19 @@ class Study:
         if found.verdict.better(self._best[1].verdict):
             self._best = ended, found
         return ended
+
+    def _net_of(self, stage: str, begun: State) -> Net:
+        """What a stage learns from a state on, or an interrupted run has learned."""
+        net = Net(begun.model, begun.plan, self._held, exact=stage == ACTIVATIONS)
+        known = self._journal.ended.get(stage) if self._journal else None
+        if known is not None:
+            net.load_state_dict(known)
+        elif stage == SCALES:
+            self._say("fitting scales and biases")
+            fit(net, self._lessons, self._loss, self._course.batch_size)
+        else:
+            self._learned(stage, net, begun)
+        return net
 
     def _distance(self, net: Net) -> float:
         """The loss on the samples set apart, and on mixtures of them where they are few: with few
@@ -169,20 +180,33 @@ class Study:
         journal.end(stage, net.state_dict())
 
     def _with_labels(self, labels: NDArray[np.generic], course: Course) -> Loss:
-        lesson = next(self._lessons.batches(2))
-        name = labelled(self._loss.ends, lesson.values, torch.from_numpy(labels))
+        name = self._about(self._lessons, labels)
         if not name:
+            kind = f"labels of type {labels.dtype} and shape {labels.shape}"
+            if labels.dtype.kind != "f" and labels.size:
+                kind += f", {labels.min()} to {labels.max()},"
             raise DataError(
-                f"labels of type {labels.dtype} and shape {labels.shape} cannot be learned from",
-                "no output has a score for each class, or a number for each label",
-                "--learn-from float  learns from the model itself",
+                f"{kind} cannot be learned from",
+                "no output has a score for each class from 0 on, or a number for each label",
+                "check the labels; --learn-from float  learns from the model itself",
             )
         return replace(self._loss, labelled=name, spread=spread(labels), decay=course.decay)
+
+    def _about(self, lessons: Lessons, labels: NDArray[np.generic]) -> str:
+        lesson = next(lessons.batches(2))
+        return labelled(self._loss.ends, lesson.values, torch.from_numpy(labels))
+
+    def _tested(self, labels: NDArray[np.generic] | None) -> Loss:
+        """What samples set apart are judged by: the float model, if their labels are none, or about
+        something else than those that are learned from."""
+        test = replace(self._loss, layers=(), decay=0.0)
+        name = "" if labels is None or not test.labelled else self._about(self._apart, labels)
+        return test if name == test.labelled else replace(test, labelled="", distils=True)
 
 
 def _stages(plan: Plan) -> list[str]:
     """Those that there is something to learn in."""
-    return [ACTIVATIONS, CODES] if _few(plan) and plan.weights else [CODES]
+    return [ACTIVATIONS, CODES, SCALES] if _few(plan) and plan.weights else [CODES, SCALES]
 
 
 def _few(plan: Plan) -> bool:
