@@ -166,6 +166,8 @@ def learned(
 
             def began(post: Tuned) -> None:
                 _post_training(post, examiner)
+                if post.replaced:
+                    advice(f"{kept} was of another run, with other options or data: begins anew")
                 if post.went_on:
                     err.print(f"going on with what {kept} has", markup=False)
 
@@ -186,12 +188,14 @@ def learned(
 
 
 def _given(samples: Parts, words: str, examiner: Examiner, seed: int) -> None:
-    """What is learned from and judged on."""
+    """What is learned from and judged on, and the target, as it was understood."""
     from qtool.cli.console import err
 
+    budget = examiner.budget
+    target = "" if examiner.target is None else f", target {budget.shown(budget.limit)}"
     err.print(
         f"{len(samples.learned)} samples {words}; {len(samples.judged)} to judge on, by "
-        f"{examiner.budget.metric} (seed {seed}): none is in both",
+        f"{examiner.budget.metric}{target} (seed {seed}): none is in both",
         markup=False,
     )
 
@@ -206,17 +210,19 @@ def _post_training(found: Tuned, examiner: Examiner) -> None:
 
 
 def _kept(found: Tuned, examiner: Examiner, *, layerwise: bool) -> None:
-    """What each stage was worth, and which one is written."""
+    """What each stage was worth, by what chooses and in the metric, and which one is written."""
     from qtool.cli.console import err
 
-    tried = [] if layerwise else [("post-training", found.post.verdict)]
-    tried += found.stages
-    name = tried[0][0]
-    if found.best.comparison is not found.post.comparison:
-        name = next(name for name, verdict in found.stages if verdict == found.best.verdict)
-    each = ", ".join(f"{name} {examiner.budget.shown(v.lost)}" for name, v in tried)
-    if len(tried) > 1:
-        err.print(f"{examiner.budget.metric} lost by {each}: kept {name}", markup=False)
+    if len(found.stages) < 2:
+        return
+    budget, by = examiner.budget, "noise over signal" if layerwise else "loss"
+    each = [
+        f"{name} {verdict.distance:.3g} ({budget.shown(verdict.lost)})"
+        for name, verdict in found.stages
+    ]
+    name = next(name for name, verdict in found.stages if verdict == found.best.verdict)
+    head = f"{by} set apart (and {budget.metric} lost)"
+    err.print(f"{head}: {', '.join(each)}: kept {name}", markup=False)
 
 
 def result(found: Tuned, examiner: Examiner, asked: Asked) -> bool:
@@ -227,7 +233,7 @@ def result(found: Tuned, examiner: Examiner, asked: Asked) -> bool:
     count = len(examiner.apart)
     line = (
         f"{budget.metric} lost {budget.shown(loss.value)} (95 % interval {interval(loss, budget)}) "
-        f"on {count} samples set apart, by which it was chosen"
+        f"on the {count} samples that chose it"
     )
     limit = budget.shown(budget.limit)
     if asked.target_drop is None:
@@ -249,7 +255,7 @@ def missed(found: Tuned, examiner: Examiner, asked: Asked) -> None:
     from qtool.cli.console import complain
 
     budget, loss = examiner.budget, found.best.loss
-    where = f"on the {len(examiner.apart)} samples set apart"
+    where = f"on the {len(examiner.apart)} samples to judge on"
     why = f"the best that was found loses {budget.shown(loss.value)}, and is written all the same"
     if loss.value <= budget.limit:
         most = f"so few samples tell no more than that it loses at most {budget.shown(loss.high)}"

@@ -202,7 +202,7 @@ def few(samples: Parts, *, layerwise: bool) -> Iterator[str]:
         )
     if judged < _FEW_JUDGED:
         yield (
-            f"{judged} samples are few to judge on: each moves a share by {100 / judged:.2g} pp; "
+            f"{judged} samples are few to judge on: each moves a score by {100 / judged:.2g} pp; "
             f"give {_FEW_JUDGED} or more"
         )
 

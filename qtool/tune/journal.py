@@ -45,6 +45,7 @@ class Journal:
                 "move it, or choose another output name",
             )
         self.went_on = known is not None and known["identity"] == self._identity
+        self.replaced = known is not None and not self.went_on
         if known is not None and self.went_on:
             self.ended, self.running = known["ended"], known["running"]
 

@@ -38,14 +38,14 @@ from qtool.tune.losses import Loss, labelled, spread
 from qtool.tune.net import Net
 from qtool.workflow import Job
 
-ACTIVATIONS, CODES, SCALES = "activations", "codes", "scales"
+POST, ACTIVATIONS, CODES, SCALES = "post-training", "activations", "codes", "scales"
 _AT_ONCE, _ENOUGH = 64, 384  # samples that are judged in one batch, and that tell enough
 _LARGEST = 1e15  # beyond it are masks: the squares of their errors would be all there is
 
 
 @dataclass(frozen=True)
 class Studied:
-    """The best state, what it is worth, and what each stage ended with."""
+    """The best state, what it is worth, and what post-training and each stage ended with."""
 
     state: State
     found: Found
@@ -107,6 +107,7 @@ class Study:
         net = Net(start.model, start.plan, self._held)
         verdict = replace(found.verdict, distance=self._distance(net))
         self._best = start, replace(found, verdict=verdict)
+        self._stages.append((POST, verdict))
         for stage in _stages(start.plan):
             if self._best[1].verdict.met:
                 break

@@ -33,7 +33,8 @@ PRESETS = ("balanced", "accurate")  # what `--layerwise` tries after what was as
 @dataclass(frozen=True)
 class Tuned:
     """The best that was found, and the job that it is of; what post-training was worth, and each
-    stage of learning after it. `went_on`: from where an interrupted run was."""
+    stage that was judged, by one measure. `went_on`: from where an interrupted run was; `replaced`:
+    what was kept of another run."""
 
     job: Job
     quantized: Quantized
@@ -41,6 +42,7 @@ class Tuned:
     best: Found
     stages: tuple[tuple[str, Verdict], ...] = ()
     went_on: bool = False
+    replaced: bool = False
 
 
 def layerwise(
@@ -108,8 +110,9 @@ def tune(
     begun = workflow.start(job, ranges, samples, maker.memory)
     refined, done = refine(begun, recipe.algorithms, say)
     post = examiner.of(refined.quantized())
-    went_on = journal is not None and journal.went_on
-    first = Tuned(job, _written(refined, done), post, post, (), went_on)
+    first = Tuned(job, _written(refined, done), post, post)
+    if journal is not None:
+        first = replace(first, went_on=journal.went_on, replaced=journal.replaced)
     began(first)
     if post.verdict.met:
         return first
@@ -120,7 +123,8 @@ def tune(
     ).run()  # fmt: skip
     if found.state is not refined:
         done = ()
-    return Tuned(job, _written(found.state, done), post, found.found, found.stages, went_on)
+    made = _written(found.state, done)
+    return replace(first, quantized=made, best=found.found, stages=found.stages)
 
 
 def _written(state: State, done: tuple[Done, ...]) -> Quantized:

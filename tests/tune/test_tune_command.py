@@ -41,8 +41,8 @@ def test_a_plain_file_comes_of_it_that_compare_reads(place: Path) -> None:
     )
     assert "post-training: top1 lost" in result.stderr
     assert "codes: 2 epochs, loss" in result.stderr
-    assert re.search(r"top1 lost by post-training .*: kept", result.stderr)
-    assert "on 32 samples set apart, by which it was chosen" in result.stdout
+    assert re.search(r"\(and top1 lost\): post-training .*: kept", result.stderr)
+    assert "on the 32 samples that chose it" in result.stdout
     assert f"Wrote {place / 'out.onnx'}" in result.stdout
     nodes = onnx.load(place / "out.onnx").graph.node
     assert {node.domain for node in nodes} <= {"", "ai.onnx"}
@@ -87,7 +87,7 @@ def test_a_target_that_is_missed_is_told_and_the_best_is_written(place: Path) ->
     result = tuned(place, *more)
     assert result.exit_code == 1
     assert "over the target of 1e-09%" in result.stdout
-    assert "error: the target of 1e-09% was not met on the 32 samples set apart" in result.stderr
+    assert "error: the target of 1e-09% was not met on the 32 samples to judge on" in result.stderr
     assert (place / "out.onnx").exists()
     again = tuned(place, *more, "-f", "--exit-zero", "-q")
     assert again.exit_code == 0
@@ -246,7 +246,7 @@ def test_what_repeats_is_on_one_side(place: Path) -> None:
     assert "40 samples to learn from" in result.stderr
     assert "18 to judge on" in result.stderr
     assert "40 samples are few to learn from" in result.stderr
-    assert "18 samples are few to judge on: each moves a share by 5.6 pp" in result.stderr
+    assert "18 samples are few to judge on: each moves a score by 5.6 pp" in result.stderr
     np.save(apart / "x.npy", x)
     np.save(apart / "labels.npy", np.zeros(30, np.int64))
     result = tuned(place, *BRIEF, "--eval", apart, "-f")
