@@ -26,13 +26,10 @@ from qtool.tune.losses import Loss
 from qtool.tune.net import Net
 
 _DIVERGED, _RESTARTS = 10.0, 3
-
 _AVERAGED = 2.0  # epochs, about, that the average is over
 
 Judge = Callable[[Net, float], Verdict]  # of a net, and of the least distance so far
-Snapshot = dict[
-    str, Any
-]  # tensors, numbers and texts: what `torch.load` reads without running code
+Snapshot = dict[str, Any]  # tensors, numbers, texts: what `torch.load` reads and runs no code for
 
 
 class Learner:
