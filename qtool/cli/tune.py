@@ -17,7 +17,8 @@ _LEARNING = "Learning"
 def tune(
     model: o.Model,
     data: Annotated[
-        str | None, typer.Option(metavar=o.DIR, help="Samples to learn from, and to judge on.")
+        str | None,
+        typer.Option(metavar=o.DIR, help="Samples to learn from, and to judge on (required)."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -115,7 +116,9 @@ def tune(
     scale: o.Scales = None,
     mode: Annotated[
         o.Mode | None,
-        typer.Option(help="Activations measured (static, the default), or in float (weights)."),
+        typer.Option(
+            help="Activations measured (static, the default), or in float (weights); not dynamic."
+        ),
     ] = None,
     preset: o.Preset = None,
     method: o.Method = None,
@@ -194,6 +197,8 @@ def tune(
         show.advice(note)
     for note in few(samples_used, layerwise=layerwise):
         show.advice(note)
+    if job.sites.fewest_bits >= 8:
+        show.advice("at 8 bits there is little to win back: tune is for fewer, as  --scheme w4a4")
     found, examiner = tuned.learned(
         asked, job, samples_used, scorers, output, requantize=allow_requantize
     )

@@ -80,6 +80,13 @@ class Sites:
         """Tensors that must be observed, each once."""
         return list(dict.fromkeys(site.source for site in self.activations.values()))
 
+    @property
+    def fewest_bits(self) -> int:
+        """Of a weight or an activation; 32 where there is none."""
+        kinds = [site.scheme.weight.type for site in self.weights]
+        kinds += [site.scheme.type for site in self.activations.values()]
+        return min((kind.bits for kind in kinds), default=32)
+
 
 def find_sites(
     model: ir.Model,

@@ -78,6 +78,7 @@ def test_it_is_nearer_to_the_float_model_than_what_quantize_gives(place: Path) -
 def test_a_target_that_is_met_ends_it_at_once(place: Path) -> None:
     result = tuned(place, "--scheme", "w8a8", "--target-drop", "50pp")
     assert result.exit_code == 0, result.stderr
+    assert "at 8 bits there is little to win back" in result.stderr
     assert "inside the target of 50 pp" in result.stdout
     assert "epoch" not in result.stderr
 
