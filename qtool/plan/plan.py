@@ -31,6 +31,11 @@ class TensorPlan:
     readers: tuple[tuple[str, int], ...] | None
     clips: Clipping = "reals"
 
+    @property
+    def few(self) -> bool:
+        """Whether it has fewer codes than 8 bits."""
+        return self.params.type.codes < 256
+
 
 @dataclass(frozen=True, eq=False)
 class Rounded:

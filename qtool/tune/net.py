@@ -212,7 +212,7 @@ class Net(nn.Module):
 
     def _few(self, name: str) -> bool:
         plan = self._plan.activations.get(name)
-        return plan is not None and plan.params.type.codes < 256
+        return plan is not None and plan.few
 
     def slows(self, whether: bool) -> None:
         """Whether gradients of scales are made smaller."""

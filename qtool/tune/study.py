@@ -86,15 +86,17 @@ class Study:
         self._best, self._journal, self._say, self._told = post, journal, say, told
         self._held = held(job.model, job.sites, job.target)
         net = Net(begun.model, begun.plan, self._held)
-        names = list(dict.fromkeys([*net.part.given, *net.part.ends, *net.layers]))
+        judged = (*net.part.given, *net.part.ends)
+        taught = (*judged, *net.layers)
         unit = job.signature.without(data.states).batch
         labels, apart = (columns_of(job.model.graph, each) for each in (data, examiner.apart))
         self._lessons, self._apart = (
             Lessons(begun.model, each, names, truth if learning.labels else None, unit=unit)
-            for each, truth in ((data, labels), (examiner.apart, apart))
+            for each, names, truth in ((data, taught, labels), (examiner.apart, judged, apart))
         )
-        layers = self._lessons.within(net.layers, _LARGEST)
-        ends = self._lessons.within(net.part.ends, _LARGEST) or net.part.ends
+        within = self._lessons.within((*net.part.ends, *net.layers), _LARGEST)
+        ends = tuple(name for name in net.part.ends if name in within) or net.part.ends
+        layers = tuple(name for name in net.layers if name in within)
         self._loss = Loss(ends, layers, distils=learning.floats)
         if learning.labels and labels is not None:
             self._loss = self._with_labels(labels, course)
@@ -212,7 +214,7 @@ def _stages(plan: Plan) -> list[str]:
 
 def _few(plan: Plan) -> bool:
     """Whether activations have fewer than 8 bits."""
-    return any(tensor.params.type.codes < 256 for tensor in plan.activations.values())
+    return any(tensor.few for tensor in plan.activations.values())
 
 
 def _rounders(algorithms: Sequence[str]) -> list[str]:

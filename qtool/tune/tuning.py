@@ -109,8 +109,9 @@ def tune(
     samples = drawn(maker.data, maker.batch_size, learned(recipe))
     begun = workflow.start(job, ranges, samples, maker.memory)
     refined, done = refine(begun, recipe.algorithms, say)
-    post = examiner.of(refined.quantized())
-    first = Tuned(job, _written(refined, done), post, post)
+    made = _written(refined, done)
+    post = examiner.of(made.data)
+    first = Tuned(job, made, post, post)
     if journal is not None:
         first = replace(first, went_on=journal.went_on, replaced=journal.replaced)
     began(first)
@@ -122,8 +123,7 @@ def tune(
         journal=journal, say=say, told=told,
     ).run()  # fmt: skip
     if found.state is not refined:
-        done = ()
-    made = _written(found.state, done)
+        made = _written(found.state, ())
     return replace(first, quantized=made, best=found.found, stages=found.stages)
 
 

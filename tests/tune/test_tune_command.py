@@ -106,20 +106,26 @@ def test_a_target_that_is_met_on_the_way_ends_the_stage(place: Path) -> None:
     assert 1 <= int(epochs[1]) < 25
 
 
-def test_what_was_interrupted_goes_on_to_the_same_bytes(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def interrupted_in(monkeypatch: pytest.MonkeyPatch, *numbers: int) -> list[int]:
+    """Interrupts epochs of these numbers, counted over all runs; the numbers that were begun. Each
+    epoch that ends is written down."""
     monkeypatch.setattr(journal, "EVERY", 0.0)
-    taught, count = learn.Learner._taught, 0
+    taught, begun = learn.Learner._taught, list[int]()
 
     def interrupted(self: Any) -> float:
-        nonlocal count
-        count += 1
-        if count in (2, 5):  # within one stage, then within the other
+        begun.append(len(begun) + 1)
+        if begun[-1] in numbers:
             raise KeyboardInterrupt
         return taught(self)
 
     monkeypatch.setattr(learn.Learner, "_taught", interrupted)
+    return begun
+
+
+def test_what_was_interrupted_goes_on_to_the_same_bytes(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epochs = interrupted_in(monkeypatch, 2, 5)  # within one stage, then within the other
     for _ in range(2):
         result = tuned(place, *BRIEF)
         assert result.exit_code == 130
@@ -129,7 +135,7 @@ def test_what_was_interrupted_goes_on_to_the_same_bytes(
     assert result.exit_code == 0, result.stderr
     assert f"going on with what {place / 'out.onnx.part'} has" in result.stderr
     assert not (place / "out.onnx.part").exists()
-    assert count == 2 * 2 + 2  # no epoch was learned twice
+    assert len(epochs) == 2 * 2 + 2  # no epoch was learned twice
     tuned(place, *BRIEF, output="through.onnx")
     assert (place / "through.onnx").read_bytes() == (place / "out.onnx").read_bytes()
 
@@ -138,17 +144,7 @@ def test_what_was_interrupted_goes_on_to_the_same_bytes(
 def test_what_another_run_left_is_not_gone_on_with(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "EVERY", 0.0)
-    taught, count = learn.Learner._taught, 0
-
-    def interrupted(self: Any) -> float:
-        nonlocal count
-        count += 1
-        if count == 2:
-            raise KeyboardInterrupt
-        return taught(self)
-
-    monkeypatch.setattr(learn.Learner, "_taught", interrupted)
+    interrupted_in(monkeypatch, 2)
     assert tuned(place, *BRIEF).exit_code == 130
     result = tuned(place, *BRIEF, "--seed", "5")
     assert result.exit_code == 0, result.stderr
