@@ -80,9 +80,9 @@ class Asked:
             given += ["--learn-from"] if self.learn_from is not None else []
             if given:
                 raise UsageError(
-                    f"{given[0]} and --layerwise are both given",
+                    f"{', '.join(given)} and --layerwise are given",
                     "layer by layer nothing is learned by gradients",
-                    "keep one of them",
+                    "leave out one or the other",
                 )
         else:
             check_torch()

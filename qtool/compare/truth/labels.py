@@ -17,7 +17,7 @@ from qtool.errors import DataError
 Array = NDArray[Any]
 Names = Sequence[str] | None
 
-_FIX = "check the labels, or name another output with  --output"
+_FIX = "check the labels, or judge another output:  qtool compare --output NAME"
 
 # kind of labels -> kinds of outputs that they can be about, the best first, and in words
 _ABOUT = {
