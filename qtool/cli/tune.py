@@ -9,7 +9,7 @@ import typer
 
 from qtool.cli import options as o
 from qtool.cli.tuning import LearnFrom
-from qtool.tune.course import Course
+from qtool.tune.course import START, Course
 
 _LEARNING = "Learning"
 
@@ -120,7 +120,14 @@ def tune(
             help="Activations measured (static, the default), or in float (weights); not dynamic."
         ),
     ] = None,
-    preset: o.Preset = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Where learning starts: fast, balanced or accurate (default, without --recipe and "
+            "--layerwise).",
+        ),
+    ] = None,
     method: o.Method = None,
     samples: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Use at most this many of --data (all).")
@@ -169,6 +176,8 @@ def tune(
     o.use_custom_ops(custom_ops)
     if data is None:
         raise UsageError("qtool tune needs samples to learn from", fix="add  --data DIR")
+    if recipe is None and not layerwise:
+        preset = preset or START
     chosen = o.recipe_from(
         recipe, preset=preset, bits=bits, levels=levels, scheme=scheme, symmetric=symmetric,
         mapping=mapping, weight_range=weight_range, activation_range=activation_range, scale=scale,

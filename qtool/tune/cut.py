@@ -19,6 +19,7 @@ import onnx_ir as ir
 from qtool.bodies import bodies_of, nodes_in
 from qtool.ops import constant
 from qtool.plan.float_types import FLOATS
+from qtool.plan.plan import Plan
 from qtool.tune.operators import has_row, lacking
 
 
@@ -66,6 +67,19 @@ def part_of(graph: ir.Graph, first: Collection[str] | None = None) -> Part:
             outside = any(use.node not in inside for use in value.uses())
             ends += [value] if outside and value not in results else []
     return Part(tuple(nodes), tuple(given), tuple(v.name or "" for v in ends if is_real(v)))
+
+
+def first_of(graph: ir.Graph, plan: Plan) -> set[str]:
+    """The nodes that read something quantized or learned, from which on what they give is learned;
+    in bodies too."""
+    names = {key[0] for key in (*plan.weights, *plan.operands)}
+    weights = {weight.tensor for weight in plan.weights.values()}
+    for node in graph.all_nodes():
+        read = {value.name for value in node.inputs if value is not None}
+        activations = has_row(node) and not read.isdisjoint(plan.activations)
+        if activations or not read.isdisjoint(weights):
+            names.add(node.name or "")
+    return names
 
 
 def is_real(value: ir.Value) -> bool:

@@ -82,14 +82,31 @@ class FakeQuantizer(nn.Module):
         levels = _halved(_slowed(self.levels, gain))
         with torch.no_grad():
             reals = (x / unit).detach()
-            codes = torch.from_numpy(self._book(book).nearest(reals.numpy())).long()
-            group = torch.zeros(1, dtype=torch.long)
-            if book.axis is not None:
-                rank = [-1 if axis == book.axis else 1 for axis in range(x.dim())]
-                group = torch.from_numpy(book.groups_along(x.shape[book.axis])).reshape(rank)
-            group = group.expand_as(codes)
+            group, codes = self._chosen(reals, book)
             inside = (reals >= levels[group, 0]) & (reals <= levels[group, -1])
         return levels[group, codes] * scale + torch.where(inside, x - x.detach(), 0.0)
+
+    def _chosen(self, reals: Tensor, book: Codebook) -> tuple[Tensor, Tensor]:
+        """The group of levels of each value, and its level among them."""
+        codes = torch.from_numpy(self._book(book).nearest(reals.numpy())).long()
+        group = torch.zeros(1, dtype=torch.long)
+        if book.axis is not None:
+            rank = [-1 if axis == book.axis else 1 for axis in range(reals.dim())]
+            group = torch.from_numpy(book.groups_along(reals.shape[book.axis])).reshape(rank)
+        return group.expand_as(codes), codes
+
+    def pull(self, x: Tensor, part: float) -> None:
+        """Move stored values, in place, so much of the way to the middle of what has their code."""
+        assert self.unit is not None
+        block = self.params.granularity.block(tuple(x.shape))
+        unit, zero = (_spread(each, x.shape, block) for each in (self.unit, self.zero))
+        with torch.no_grad():
+            reals = x.detach() / unit
+            if self.params.book is None:
+                middle = torch.clamp(torch.round(reals), self.low - zero, self.high - zero)
+            else:
+                middle = self.levels.detach()[self._chosen(reals, self.params.book)]
+            x.lerp_(middle * unit, part)
 
     def _book(self, book: Codebook) -> Codebook:
         found = _halved(self.levels.detach()).numpy()  # as they are written

@@ -3,8 +3,13 @@
 Each parameter moves by a part of its own size (Adam, its rate times the root of its mean square),
 so that layers of large and of small weights learn alike; the part falls along a cosine. Gradients
 are clipped to a norm of 1. What is judged and kept is a moving average over the last steps, which
-wavers less than they do (Polyak and Juditsky, 1992). A loss that is not finite, or ten times the
-first, is divergence: what was best so far is restored, and the rate a third of what it was.
+wavers less than they do (Polyak and Juditsky, 1992), and what it is worth the mean over the last
+epochs. A loss that is not finite, or ten times the first, is divergence: what was best so far is
+restored, and the rate a third of what it was.
+
+A weight between two codes would turn from one to the other at each step, and take all else with it
+(oscillations: Nagel et al., 2022). So at the end, while the step gets small, weights are pulled to
+the middle of what has their code: codes stand, and scales and biases follow them.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ import copy
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +32,9 @@ from qtool.tune.losses import Loss
 from qtool.tune.net import Net
 
 _DIVERGED, _RESTARTS = 10.0, 3
-_AVERAGED = 2.0  # epochs, about, that the average is over
+_AVERAGED = 1 / 30  # of all epochs, that the average is over, about
+_TELLS = 1 / 15  # of all epochs: so many last ones say together what learning is worth
+_PULL = 5.0  # in rates: the part of the way to the middle, at the end
 
 Judge = Callable[[Net, float], Verdict]  # of a net, and of the least distance so far
 Snapshot = dict[str, Any]  # tensors, numbers, texts: what `torch.load` reads and runs no code for
@@ -52,6 +60,8 @@ class Learner:
         self._kept = copy.deepcopy(net.state_dict())
         self._average = copy.deepcopy(self._kept)
         self._best: Verdict | None = None
+        self._last = list[float]()  # what the last epochs were worth, each alone
+        self._tells = max(1, round(course.epochs * _TELLS))
 
     def run(
         self, told: Told = lambda progress: None, keep: Callable[[Snapshot], None] | None = None
@@ -59,6 +69,7 @@ class Learner:
         """Learn; `keep` is given the state after each epoch."""
         if self._best is None:
             self._best = self.judge(self.net, math.inf)
+            self._last = [self._best.distance]
             told(self._progress(math.nan, self._best))
         while self._goes_on():
             self._epoch += 1
@@ -99,19 +110,27 @@ class Learner:
         self._waited += 1
         if not math.isfinite(mean) or mean > _DIVERGED * max(self._first, 1e-6):
             self._restarts += 1
-            self._rate /= 3
+            self._rate, self._last = self._rate / 3, [self._best.distance]
             self.net.load_state_dict(self._kept)
             self._average = copy.deepcopy(self._kept)
             self._optimizer = _optimizer(self.net, self._rate)
             return Verdict(math.inf)
         now = copy.deepcopy(self.net.state_dict())
         self.net.load_state_dict(self._average)
-        verdict = self.judge(self.net, self._best.distance)
+        verdict = self._worth(self._best)
         self.net.load_state_dict(now)
         if verdict.better(self._best):
             self._best, self._waited = verdict, 0
             self._kept = copy.deepcopy(self._average)
         return verdict
+
+    def _worth(self, best: Verdict) -> Verdict:
+        """Its distance is the mean of the last epochs': one alone is good or bad by chance."""
+        before = self._last[-self._tells + 1 :] if self._tells > 1 else []
+        total, count = math.fsum(before), len(before) + 1
+        verdict = self.judge(self.net, count * best.distance - total)
+        self._last = [*before, verdict.distance]
+        return replace(verdict, distance=(total + verdict.distance) / count)
 
     def _progress(self, loss: float, verdict: Verdict) -> Progress:
         assert self._best is not None
@@ -128,8 +147,10 @@ class Learner:
         self._optimizer.step()
         self._optimizer.zero_grad()
         self.net.settle()
+        self.net.pull(min(1.0, _PULL * self._rate * share**8))
         self._steps += 1
-        part = 1 / min(self._steps, max(1.0, _AVERAGED * per_epoch))
+        epochs = max(1.0, _AVERAGED * self.course.epochs)
+        part = 1 / min(self._steps, epochs * per_epoch)
         for name, now in self.net.named_parameters():
             self._average[name].lerp_(now.detach(), part)
 
@@ -143,6 +164,7 @@ class Learner:
             "optimizer": self._optimizer.state_dict(),
             "random": json.dumps(self._rng.bit_generator.state),
             "best": [best.distance, best.lost, best.met],
+            "last": self._last,
             "rate": [self._rate, self._first],
             "counts": [self._epoch, self._steps, self._waited, self._restarts],
         }
@@ -152,6 +174,7 @@ class Learner:
         """Go on from a state."""
         self.net.load_state_dict(state["net"])
         self._kept, self._average = state["kept"], state["average"]
+        self._last = state["last"]
         self._rate, self._first = state["rate"]
         self._optimizer = _optimizer(self.net, self._rate)
         self._optimizer.load_state_dict(state["optimizer"])

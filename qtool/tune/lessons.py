@@ -1,8 +1,7 @@
 """What is learned from: samples in batches of one shape, and what the float model makes of each.
 
-Of samples that are all floats half are mixed: with another one, in a random proportion. The float
-model says what is right for them as for any other, so few samples teach more: a patient and
-consistent teacher (Beyer et al., 2022). Labels are of those that are not mixed.
+Samples that are all floats are made anew of two (`qtool.tune.variety`): half of them, and nine of
+ten where there are no labels, which are of the `plain` ones that are left.
 """
 
 from __future__ import annotations
@@ -19,10 +18,12 @@ from torch import Tensor
 
 from qtool.data.dataset import Dataset
 from qtool.refine.taps import Taps
+from qtool.tune.variety import varied
 
 Arrays = Mapping[str, NDArray[Any]]
 BYTES = 1 << 30  # of samples that stay in memory
 _AT_ONCE = 64
+_PLAIN, _LABELLED = 0.1, 0.5  # the share of samples that stay as they are
 
 
 @dataclass(frozen=True)
@@ -100,35 +101,17 @@ class Lessons:
         for place in range(len(every)) if rng is None else rng.permutation(len(every)):
             places, alike = every[place]
             if rng is not None and mixed and self.mixes:
-                plain = rng.random(len(places)) < 0.5
-                share = np.where(plain, 1, rng.random(len(places)))
-                yield self._lesson(places, plain, share, rng.choice(alike, len(places)))
+                plain = rng.random(len(places)) < (_PLAIN if self._labels is None else _LABELLED)
+                others = self._fed(rng.choice(alike, len(places)))
+                feeds = varied(self._fed(places), others, plain, rng)
             else:
-                yield self._lesson(places, np.ones(len(places), bool))
-
-    def _lesson(
-        self,
-        places: NDArray[Any],
-        plain: NDArray[Any],
-        share: NDArray[Any] | None = None,
-        others: NDArray[Any] | None = None,
-    ) -> Lesson:
-        feeds = self._fed(places)
-        if share is not None and others is not None:
-            besides = self._fed(others)
-            feeds = {name: _mixed(x, share, besides[name]) for name, x in feeds.items()}
-        labels = None if self._labels is None else torch.from_numpy(self._labels[places])
-        return Lesson(_tensors(self._taps.run(feeds)), labels, torch.from_numpy(plain))
+                plain, feeds = np.ones(len(places), bool), dict(self._fed(places))
+            labels = None if self._labels is None else torch.from_numpy(self._labels[places])
+            yield Lesson(_tensors(self._taps.run(feeds)), labels, torch.from_numpy(plain))
 
     def _fed(self, places: NDArray[Any]) -> Arrays:
         chosen = [self._read(int(place)) for place in places]
         return {name: np.concatenate([each[name] for each in chosen]) for name in chosen[0]}
-
-
-def _mixed(x: NDArray[Any], share: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
-    """Each sample in its share, and another one in the rest."""
-    part = share.reshape(-1, *[1] * (x.ndim - 1)).astype(x.dtype)
-    return np.asarray(part * x + (1 - part) * other)
 
 
 def _tensors(arrays: Arrays) -> dict[str, Tensor]:

@@ -24,9 +24,9 @@ from qtool.passes.insert_qdq import FOLLOW
 from qtool.plan.plan import Plan
 from qtool.target import LOOKED_UP, MEASURED
 from qtool.tune.biases import biases
-from qtool.tune.cut import is_real, part_of
+from qtool.tune.cut import first_of, is_real, part_of
 from qtool.tune.fake import FakeQuantizer, on_the_run, rounded
-from qtool.tune.operators import has_row, run
+from qtool.tune.operators import run
 
 Key = tuple[str, int]  # node name, input position
 
@@ -64,7 +64,7 @@ class Net(nn.Module):
     ) -> None:
         super().__init__()
         self._graph, self._plan, self._exact = model.graph, plan or Plan(), exact
-        self.part = part_of(model.graph, None if plan is None else _first(model.graph, plan))
+        self.part = part_of(model.graph, None if plan is None else first_of(model.graph, plan))
         self._constants: dict[str, Tensor] = {}
         for name, value in model.graph.initializers.items():
             if value.const_value is not None and value.const_value.dtype != ir.DataType.STRING:
@@ -72,6 +72,7 @@ class Net(nn.Module):
         self.weights, self.grids = nn.ParameterList(), nn.ModuleList()
         self._weight_of: dict[str, int] = {}  # initializer -> place
         self._grid_of: dict[Key | str, int] = {}  # input, or activation by name -> place
+        self._coded: dict[str, Key] = {}  # initializer -> the first input that it is quantized for
         if plan is not None:
             self._learn(plan, held)
 
@@ -83,6 +84,8 @@ class Net(nn.Module):
             if key not in tied:
                 codes = None if weight.rounded is None or self._exact else weight.rounded.codes
                 self._free(weight.tensor, codes, weight.params)
+                if weight.tensor in self._weight_of:
+                    self._coded.setdefault(weight.tensor, key)
         for key, operand in plan.operands.items():
             self._put(key, operand.params, fixed=True)
         known: dict[tuple[str, float, int], int] = {}
@@ -188,9 +191,8 @@ class Net(nn.Module):
         return {(k[0], 0) for k, w in self._plan.weights.items() if w.encoding in MEASURED}
 
     def coded(self) -> list[nn.Parameter]:
-        """The learned weights that have codes: all but biases."""
-        names = {weight.tensor for weight in self._plan.weights.values()}
-        return [self.weights[place] for name, place in self._weight_of.items() if name in names]
+        """The learned weights that have codes: all but biases; with `exact` none has."""
+        return [] if self._exact else [self._weight(name) for name in self._coded]
 
     def smooth(self) -> list[nn.Parameter]:
         """Scales and biases behind which no activation is quantized to few bits: what they do to
@@ -205,7 +207,7 @@ class Net(nn.Module):
                 if key in self._grid_of:
                     found += self._grid(key).parameters()
                 elif name in self._weight_of:
-                    found.append(self.weights[self._weight_of[name]])
+                    found.append(self._weight(name))
                 elif not self._few(name):
                     ahead.add(name)
         return list({id(each): each for each in found if each.requires_grad}.values())
@@ -222,12 +224,8 @@ class Net(nn.Module):
 
     def stored(self) -> list[Tensor]:
         """What the codes of each learned weight stand for; with `exact` the weights as they are."""
-        found = []
-        for key, weight in self._plan.weights.items():
-            if weight.tensor in self._weight_of:
-                x = self.weights[self._weight_of[weight.tensor]]
-                found.append(x if self._exact else _made(self._grid(key), x))
-        return found
+        found = [(self._weight(name), key) for name, key in self._coded.items()]
+        return [x if self._exact else _made(self._grid(key), x) for x, key in found]
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -253,6 +251,11 @@ class Net(nn.Module):
             assert isinstance(grid, FakeQuantizer)
             grid.settle()
 
+    def pull(self, part: float) -> None:
+        """Weights move so much of the way to what their codes stand for."""
+        for x, key in zip(self.coded(), self._coded.values(), strict=False):
+            self._grid(key).pull(x, part)
+
     def learned_constants(self) -> dict[str, NDArray[Any]]:
         """Initializer -> its values."""
         return {n: self.weights[i].detach().numpy().copy() for n, i in self._weight_of.items()}
@@ -265,23 +268,14 @@ class Net(nn.Module):
         """The parameters of a weight, or of an activation by its name."""
         return self._grid(of).learned()
 
+    def _weight(self, name: str) -> nn.Parameter:
+        found: nn.Parameter = self.weights[self._weight_of[name]]
+        return found
+
     def _grid(self, of: Key | str) -> FakeQuantizer:
         found = self.grids[self._grid_of[of]]
         assert isinstance(found, FakeQuantizer)
         return found
-
-
-def _first(graph: ir.Graph, plan: Plan) -> set[str]:
-    """The nodes that read something quantized or learned, from which on what they give is learned;
-    in bodies too."""
-    names = {key[0] for key in (*plan.weights, *plan.operands)}
-    weights = {weight.tensor for weight in plan.weights.values()}
-    for node in graph.all_nodes():
-        read = {value.name for value in node.inputs if value is not None}
-        activations = has_row(node) and not read.isdisjoint(plan.activations)
-        if activations or not read.isdisjoint(weights):
-            names.add(node.name or "")
-    return names
 
 
 def _same(params: QParams) -> tuple[str, float, int]:

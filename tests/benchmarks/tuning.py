@@ -35,7 +35,7 @@ from qtool.data.split import split
 from qtool.recipe import Recipe, preset
 from qtool.search.making import Maker
 from qtool.target import load_target
-from qtool.tune.course import Course, Learning
+from qtool.tune.course import START, Course, Learning
 from qtool.tune.examiner import Examiner
 from qtool.tune.tuning import PRESETS, tune
 from tests.benchmarks.methods import Subject, subjects
@@ -111,7 +111,7 @@ class Bench:
 
         def run() -> bytes:
             examiner = Examiner(self._subject.model, apart, self._folder, threads=1)
-            recipe = self._recipe.model_copy(update={"seed": seed})
+            recipe = self._preset(START).model_copy(update={"seed": seed})
             return tune(self._maker(learn), recipe, examiner, course, learning).quantized.data
 
         return self.judged(*timed(run))

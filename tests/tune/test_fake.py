@@ -112,6 +112,21 @@ def test_values_are_those_that_float16_scales_and_levels_give(scheme: str) -> No
     np.testing.assert_allclose(found, dequantize(grid.codes(WEIGHT), learned), rtol=1e-6)
 
 
+@pytest.mark.parametrize("grains", GRAINS, ids=str)
+@pytest.mark.parametrize("scheme", ["w8", "w4u", "w2", "w3", "w4k"])
+def test_pulled_weights_keep_their_codes(scheme: str, grains: object) -> None:
+    params = params_of(scheme, grains)
+    grid, x = FakeQuantizer(params, stored=True), torch.from_numpy(WEIGHT.copy())
+    codes = quantize(WEIGHT, params)
+    middle = torch.from_numpy(dequantize(codes, params))
+    grid.pull(x, 0.25)
+    torch.testing.assert_close(x, torch.from_numpy(WEIGHT).lerp(middle, 0.25))
+    grid.scale.data *= 2  # learned since; codes are those of the first scale
+    grid.pull(x, 1.0)
+    torch.testing.assert_close(x, middle)
+    np.testing.assert_array_equal(grid.codes(x.numpy()), codes)
+
+
 def test_values_on_the_grid_stay_what_they_are() -> None:
     params = params_of("w4", PerTensor())
     x = dequantize(quantize(WEIGHT, params), params)

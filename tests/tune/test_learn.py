@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from qtool.data.dataset import Dataset
 from qtool.recipe import Recipe
 from qtool.refine.state import State
 from qtool.refine.taps import Taps
+from qtool.tune import learn
 from qtool.tune.course import Course, Progress, Verdict
 from qtool.tune.learn import Learner
 from qtool.tune.losses import Loss
@@ -144,3 +146,36 @@ def test_no_gain_ends_it(tmp_path: Path) -> None:
     here.learner.judge = lambda *_: Verdict(1.0)
     here.learner.run(told.append)
     assert told[-1].epoch == 3
+
+
+def test_one_lucky_epoch_is_not_what_is_kept(tmp_path: Path) -> None:
+    """Of 30 epochs the last two say together what learning is worth."""
+    job, state, data = started(*mlp(tmp_path), Recipe(scheme="w2"))
+    here = Classroom(job, state, data, Course(epochs=30))
+    given = iter([1.0, 0.4, *[0.9] * 10, 0.6, 0.6, *[0.9] * 30])
+    told = list[Progress]()
+    here.learner.judge = lambda *_: Verdict(next(given))
+    assert here.learner.run(told.append).distance == pytest.approx(0.6)
+    gains = [now.epoch for before, now in pairwise(told) if now.best != before.best]
+    assert gains == [1, 2, 13], "(1 + 0.4) / 2, (0.4 + 0.9) / 2, 0.6: not 0.4"
+
+
+def test_at_the_end_weights_stand_in_the_middle_of_their_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, state, data = started(*mlp(tmp_path), Recipe(scheme="w3"))
+
+    def beside() -> float:
+        """How far from the middle the last average is, over the size of a weight."""
+        here = Classroom(job, state, data, Course(epochs=60, batch_size=16, rate=0.02))
+        here.learner.run()
+        here.net.load_state_dict(here.learner.state()["average"])
+        ended = [each.detach().clone() for each in here.net.coded()]
+        here.net.pull(1.0)
+        pairs = zip(ended, (each.detach() for each in here.net.coded()), strict=True)
+        return max(float((x - y).norm() / y.norm()) for x, y in pairs)
+
+    pulled = beside()
+    monkeypatch.setattr(learn, "_PULL", 0.0)
+    free = beside()
+    assert pulled < 0.7 * free
