@@ -16,7 +16,7 @@ from qtool.files import atomic_write, check_output
 from qtool.tune.course import kept_beside
 from qtool.tune.learn import Snapshot
 
-FORMAT = 1
+FORMAT = 2
 EVERY = 2.0  # seconds from one write to the next, at least
 
 

@@ -1,7 +1,7 @@
 """What is learned from: samples in batches of one shape, and what the float model makes of each.
 
-Samples that are all floats are made anew of two (`qtool.tune.variety`): half of them, and nine of
-ten where there are no labels, which are of the `plain` ones that are left.
+Of samples that are all floats half are made anew of two (`qtool.tune.variety`). Labels are of the
+others, the `plain` ones.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from qtool.tune.variety import varied
 Arrays = Mapping[str, NDArray[Any]]
 BYTES = 1 << 30  # of samples that stay in memory
 _AT_ONCE = 64
-_PLAIN, _LABELLED = 0.1, 0.5  # the share of samples that stay as they are
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class Lessons:
         for place in range(len(every)) if rng is None else rng.permutation(len(every)):
             places, alike = every[place]
             if rng is not None and mixed and self.mixes:
-                plain = rng.random(len(places)) < (_PLAIN if self._labels is None else _LABELLED)
+                plain = rng.random(len(places)) < 0.5
                 others = self._fed(rng.choice(alike, len(places)))
                 feeds = varied(self._fed(places), others, plain, rng)
             else:
