@@ -126,7 +126,7 @@ class Learner:
 
     def _worth(self, best: Verdict) -> Verdict:
         """Its distance is the mean of the last epochs': one alone is good or bad by chance."""
-        before = self._last[-self._tells + 1 :] if self._tells > 1 else []
+        before = self._last[max(0, len(self._last) + 1 - self._tells) :]
         total, count = math.fsum(before), len(before) + 1
         verdict = self.judge(self.net, count * best.distance - total)
         self._last = [*before, verdict.distance]
@@ -147,7 +147,8 @@ class Learner:
         self._optimizer.step()
         self._optimizer.zero_grad()
         self.net.settle()
-        self.net.pull(min(1.0, _PULL * self._rate * share**8))
+        if share > 0.5:  # before, it is next to nothing
+            self.net.pull(min(1.0, _PULL * self._rate * share**8))
         self._steps += 1
         epochs = max(1.0, _AVERAGED * self.course.epochs)
         part = 1 / min(self._steps, epochs * per_epoch)

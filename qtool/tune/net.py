@@ -253,8 +253,9 @@ class Net(nn.Module):
 
     def pull(self, part: float) -> None:
         """Weights move so much of the way to what their codes stand for."""
-        for x, key in zip(self.coded(), self._coded.values(), strict=False):
-            self._grid(key).pull(x, part)
+        if not self._exact:
+            for name, key in self._coded.items():
+                self._grid(key).pull(self._weight(name), part)
 
     def learned_constants(self) -> dict[str, NDArray[Any]]:
         """Initializer -> its values."""

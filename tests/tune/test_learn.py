@@ -122,12 +122,12 @@ def test_what_diverges_ends_as_it_was_best(rate: float, tmp_path: Path) -> None:
 
 def test_what_diverges_once_still_learns(tmp_path: Path) -> None:
     job, state, data = started(*mlp(tmp_path), Recipe(scheme="w2"))
-    here = Classroom(job, state, data, Course(epochs=40, batch_size=16, rate=2.0))
+    here = Classroom(job, state, data, Course(epochs=20, batch_size=16, rate=2.0))
     first, told = here.judge(here.net), list[Progress]()
     found = here.learner.run(told.append)
     assert told[-1].restarts > 0
     assert found.distance < first.distance
-    assert here.judge(here.net).distance < first.distance
+    assert here.judge(here.net).distance == found.distance
 
 
 def test_the_target_ends_it(tmp_path: Path) -> None:
