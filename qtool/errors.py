@@ -56,5 +56,25 @@ def missing_extra(user: str, package: str, extra: str) -> MachineError:
     return MachineError(
         f"{user} needs the package {package}",
         "it is an extra and not installed",
-        f"pip install 'qtool[{extra}]'",
+        install_command(extra),
     )
+
+
+def install_command(extra: str) -> str:
+    """The command that brings an extra: from the folder or wheel that qtool came from, if it is
+    there still (PEP 610), else from the index."""
+    import json
+    from importlib.metadata import PackageNotFoundError, distribution
+    from pathlib import Path
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    place = "qtool"
+    try:
+        origin = distribution("qtool").read_text("direct_url.json")
+    except PackageNotFoundError:
+        origin = None
+    url = urlsplit(json.loads(origin)["url"] if origin else "")
+    if url.scheme == "file" and Path(found := url2pathname(url.path)).exists():
+        place = found
+    return f"pip install '{place}[{extra}]'"

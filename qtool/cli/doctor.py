@@ -15,6 +15,7 @@ def doctor() -> None:
     from qtool import __version__, runtime
     from qtool.cli import show
     from qtool.cli.console import out
+    from qtool.errors import install_command
 
     made = show.table("what", "found", "")
     show.row(made, "qtool", __version__, "")
@@ -30,7 +31,7 @@ def doctor() -> None:
         try:
             show.row(made, f"extra {extra}", version(package), purpose)
         except PackageNotFoundError:
-            show.row(made, f"extra {extra}", "missing", f"{purpose}: pip install 'qtool[{extra}]'")
+            show.row(made, f"extra {extra}", "missing", f"{purpose}: {install_command(extra)}")
     show.row(made, "telemetry", "off", "ORT_DISABLE_TELEMETRY=1")
     out.print(made)
 

@@ -143,7 +143,10 @@ def tune(
     on_bad_file: o.OnBadFile = o.BadFile.ERROR,
     target: o.TargetName = "cpu",
     placement: o.Where = None,
-    threads: o.Threads = 0,
+    threads: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="0: all cores to judge on, one for gradients."),
+    ] = 0,
     custom_ops: o.CustomOps = None,
     allow_requantize: o.Requantize = False,
     exit_zero: Annotated[
@@ -159,8 +162,8 @@ def tune(
     """qtool tune model.onnx --data samples --scheme w4a4 --target-drop 0.5pp
 
     Quantize, then learn weights, biases and scales by gradient descent, judged on
-    samples set apart. Needs torch, an extra: see qtool doctor. Interrupted, the
-    same command goes on where it was.
+    samples set apart. Needs torch, an extra: see qtool doctor. Interrupted while
+    it learns, the same command goes on where it was.
     """
     from qtool import workflow
     from qtool.cli import show, tuned

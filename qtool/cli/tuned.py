@@ -179,8 +179,9 @@ def learned(
                 )  # fmt: skip
         _kept(found, examiner, layerwise=asked.layerwise)
     except KeyboardInterrupt:
-        if kept.exists() and not asked.layerwise:
-            advice("the same command goes on where this one was")
+        if not asked.layerwise:
+            begun = "the same command goes on where this one was"
+            advice(begun if kept.exists() else "no epoch has ended: nothing is kept to go on with")
         raise
     finally:
         discard_folder(folder)
@@ -220,9 +221,12 @@ def _kept(found: Tuned, examiner: Examiner, *, layerwise: bool) -> None:
         f"{name} {verdict.distance:.3g} ({budget.shown(verdict.lost)})"
         for name, verdict in found.stages
     ]
-    name = next(name for name, verdict in found.stages if verdict == found.best.verdict)
+    best = found.best.verdict
+    name = next(name for name, verdict in found.stages if verdict == best)
     head = f"{by} set apart (and {budget.metric} lost)"
-    err.print(f"{head}: {', '.join(each)}: kept {name}", markup=False)
+    worse = any(verdict.better(best) for _, verdict in found.stages)
+    why = f", what has less is surely worse in {budget.metric}" if worse else ""
+    err.print(f"{head}: {', '.join(each)}: kept {name}{why}", markup=False)
 
 
 def result(found: Tuned, examiner: Examiner, asked: Asked) -> bool:
@@ -256,11 +260,13 @@ def missed(found: Tuned, examiner: Examiner, asked: Asked) -> None:
 
     budget, loss = examiner.budget, found.best.loss
     where = f"on the {len(examiner.apart)} samples to judge on"
-    why = f"the best that was found loses {budget.shown(loss.value)}, and is written all the same"
+    why = f"what was kept loses {budget.shown(loss.value)}, and is written all the same"
     if loss.value <= budget.limit:
         most = f"so few samples tell no more than that it loses at most {budget.shown(loss.high)}"
-        why = f"the best that was found loses {budget.shown(loss.value)} on them, but {most}"
+        why = f"what was kept loses {budget.shown(loss.value)} on them, but {most}"
     learns = "leave out  --layerwise" if asked.layerwise else "give more  --epochs"
+    if loss.value <= budget.limit:
+        learns = "give more samples to judge on, in  --eval"
     complain(
         f"the target of {budget.shown(budget.limit)} was not met {where}",
         why,

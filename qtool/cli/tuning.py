@@ -102,6 +102,7 @@ class Asked:
 
         Raises:
             UsageError: labels are asked for, and there are none.
+            DataError: labels that were given are about no output.
         """
         from qtool.errors import UsageError
         from qtool.tune.course import Learning
@@ -111,6 +112,8 @@ class Asked:
             asked = LearnFrom.FLOAT
             if labels is not None and _fit(labels, examiner):
                 asked = LearnFrom.BOTH
+            elif examiner.apart.labels is not None and examiner.float.labelled is None:
+                self._unused(examiner.float.notes)
         if asked is not LearnFrom.FLOAT and labels is None:
             raise UsageError(
                 f"--learn-from {asked.value} needs labels, and {self.data} has none",
@@ -118,6 +121,17 @@ class Asked:
                 "give  --labels FILE,  or  --learn-from float",
             )
         return Learning(asked is not LearnFrom.LABELS, asked is not LearnFrom.FLOAT)
+
+    def _unused(self, notes: Sequence[str]) -> None:
+        """Labels are about no output: an error where they were asked for by name."""
+        from qtool.cli.show import advice
+        from qtool.errors import DataError
+
+        if self.labels is not None and not self.scorers:
+            fix = "classes are whole numbers from 0 on, of an integer type; or leave out  --labels"
+            raise DataError(f"--labels {self.labels} is about no output", "; ".join(notes), fix)
+        for note in notes:
+            advice(note)
 
 
 def check_torch() -> None:
@@ -135,10 +149,14 @@ def check_torch() -> None:
 def _fit(labels: Any, examiner: Examiner) -> bool:
     """Whether they are classes that an output has scores of, or numbers that it should be; and the
     metric is a score: who asks for agreement or SQNR wants what the float model says."""
+    from qtool.cli.show import advice
+
     found = examiner.float
     if examiner.budget.metric not in found.scores:
         return False
     if labels.dtype.kind == "f":
+        if labels.ndim == 2 and ((labels.max(1) == 1) & (abs(labels).sum(1) == 1)).all():
+            advice("labels are rows with one 1: learned as numbers; for classes give the index")
         return "mse" in found.scores
     return labels.ndim == 1 and any(each.kind == "classes" for each in found.outputs)
 
@@ -164,26 +182,31 @@ def parts(asked: Asked, signature: Signature, recipe: Recipe, on_bad_file: o.Bad
 
     most = recipe.samples if "samples" in recipe.model_fields_set else sys.maxsize
     every = o.open_chosen(asked.data, signature, recipe, on_bad_file, most, asked.labels)
+    copies = 0
     if asked.judged is None:
-        copies = 0
-        learned, judged = split(every, SHARES, recipe.seed, alike(every))
+        groups = alike(every)
+        learned, judged = split(every, SHARES, recipe.seed, groups)
+        repeat = f", {len(groups)} without copies" if len(groups) < len(every) else ""
     else:
         judged = o.open_chosen(asked.judged, signature, recipe, on_bad_file, sys.maxsize)
         rows = sorted(row for group in alike(every, judged) for row in group)
         copies = len(every) - len(rows)
         learned = every.take(rows)
+        repeat = f"; {copies} of {len(every)} hold what is judged on" if copies else ""
     unit = max(1, signature.without(every.states).batch)
     learned, judged = (
         part.take(range(len(part) // unit * unit)) if len(part) % unit else part
         for part in (learned, judged)
     )
     if not (len(learned) and len(judged)):
-        repeat = f"; {copies} of {len(every)} hold what is judged on" if copies else ""
         batches = f", in batches of {unit}" if unit > 1 else ""
+        limited = "samples" in recipe.model_fields_set and len(every) == recipe.samples
         raise DataError(
             "there are too few samples to learn from some and to judge on others",
             f"there are {len(every)}{batches}{repeat}",
-            "give more in  --data,  or others in  --eval DIR",
+            "use more with  --samples"
+            if limited
+            else "give more that differ in  --data,  or others in  --eval DIR",
         )
     if copies:
         from qtool.cli.show import advice
@@ -197,14 +220,19 @@ def few(samples: Parts, *, layerwise: bool) -> Iterator[str]:
     learned, judged = len(samples.learned), len(samples.judged)
     if learned < _FEW_LEARNED and not layerwise:
         yield (
-            f"{learned} samples are few to learn from: what is learned may hold for them alone; "
+            f"{_few(learned)} to learn from: what is learned may hold for them alone; "
             f"give {_FEW_LEARNED} or more"
         )
     if judged < _FEW_JUDGED:
+        moves = f"{100 / judged:.2g}" if judged > 1 else "100"
         yield (
-            f"{judged} samples are few to judge on: each moves a score by {100 / judged:.2g} pp; "
+            f"{_few(judged)} to judge on: each moves a share by {moves} pp; "
             f"give {_FEW_JUDGED} or more"
         )
+
+
+def _few(count: int) -> str:
+    return f"{count} samples are few" if count > 1 else f"{count} sample is little"
 
 
 def check_places(

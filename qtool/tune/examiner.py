@@ -27,6 +27,11 @@ class Found:
     loss: Loss
     verdict: Verdict
 
+    def better(self, other: Found) -> bool:
+        """Whether it is to be preferred: by the verdict, unless surely worse in the metric."""
+        surely = self.loss.low > other.loss.high
+        return self.verdict.better(other.verdict) and not surely
+
 
 class Examiner:
     """Judges by one metric, in which a target may be given.
@@ -59,6 +64,12 @@ class Examiner:
         self.float = self._compared(model)
         self.budget: Budget = budget_for(target or "0", metric, self.float, "--target-drop")
         self.doubt = max(0.0, loss_of(self.float, self.budget.metric).high)
+
+    @property
+    def classes(self) -> bool:
+        """Whether it is classes that are judged, not numbers as they are."""
+        scored = any(each.kind in ("classes", "label") for each in self.float.outputs)
+        return scored and self.budget.metric != "sqnr"
 
     def of(self, model: ir.Model | bytes) -> Found:
         """What a candidate is worth.

@@ -1,6 +1,6 @@
 """How wrong the quantized model is: beside the float model, and beside the truth.
 
-float     of each end  |y - t|^2 / |t - mean t|^2, and for scores of classes the divergence of
+float     of each end  |y - t|^2 / |t - mean t|^2, and where classes are judged the divergence of
           softmax(y) from softmax(t); of each layer's results the first, which count a part
 labels    cross entropy of scores and classes; squared error of numbers over their variance
 decay     decay |w|^2 of weights as they are stored, beside labels
@@ -29,13 +29,15 @@ class Loss:
     """What is to be made small.
 
     `layers` are values inside that the float model's are held against, none of them ends; without
-    `distils` those and the ends count nothing. `labelled` is the end that labels speak of, if they
-    are learned from, and `spread` the variance of labels that are numbers.
+    `distils` those and the ends count nothing. `classes`: rows of scores are of classes, and to be
+    right about these is what is wanted. `labelled` is the end that labels speak of, if they are
+    learned from, and `spread` the variance of labels that are numbers.
     """
 
     ends: tuple[str, ...]
     layers: tuple[str, ...] = ()
     distils: bool = True
+    classes: bool = True
     labelled: str = ""
     spread: float = 1.0
     decay: float = 0.0
@@ -55,7 +57,8 @@ class Loss:
 
     def _distance(self, found: dict[str, Tensor], expected: dict[str, Tensor]) -> Tensor:
         ends = [_distance(found[name], expected[name]) for name in self.ends]
-        ends += [_divergence(found[n], t) for n in self.ends if _scores(t := expected[n])]
+        if self.classes:
+            ends += [_divergence(found[n], t) for n in self.ends if _scores(t := expected[n])]
         total = torch.stack(ends).mean()
         layers = [_distance(found[name], expected[name]) for name in self.layers]
         return total + LAYERS * torch.stack(layers).mean() if layers else total

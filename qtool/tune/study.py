@@ -6,8 +6,9 @@
     codes         all is quantized, and all is learned: weights cross from code to code
     scales        codes are held, those that are best so far, and scales and biases are fitted
 
-What a stage learned is kept if the loss on samples set apart says so; `codes` starts from what was
-learned before it anyway. A file is made and examined whenever that loss is the least so far.
+What a stage learned is kept if the loss on samples set apart says so, and the metric does not say
+surely otherwise; `codes` starts from what was learned before it anyway. A file is made and examined
+whenever that loss is the least so far.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from qtool.refine.state import State
 from qtool.tune.carry import carried, exact, held, unrounded
 from qtool.tune.columns import columns_of
 from qtool.tune.course import Course, Learning, Told, Verdict
+from qtool.tune.cut import first_of, part_of
 from qtool.tune.examiner import Examiner, Found
 from qtool.tune.fit import fit
 from qtool.tune.journal import Journal
@@ -97,7 +99,7 @@ class Study:
         within = self._lessons.within((*net.part.ends, *net.layers), _LARGEST)
         ends = tuple(name for name in net.part.ends if name in within) or net.part.ends
         layers = tuple(name for name in net.layers if name in within)
-        self._loss = Loss(ends, layers, distils=learning.floats)
+        self._loss = Loss(ends, layers, distils=learning.floats, classes=examiner.classes)
         if learning.labels and labels is not None:
             self._loss = self._with_labels(labels, course)
         self._test = self._tested(apart)
@@ -131,7 +133,7 @@ class Study:
         net = Net(ended.model, ended.plan, self._held)
         found = self._examined(ended, self._distance(net))
         self._stages.append((stage, found.verdict))
-        if found.verdict.better(self._best[1].verdict):
+        if found.better(self._best[1]):
             self._best = ended, found
         return ended
 
@@ -205,6 +207,11 @@ class Study:
         test = replace(self._loss, layers=(), decay=0.0)
         name = "" if labels is None or not test.labelled else self._about(self._apart, labels)
         return test if name == test.labelled else replace(test, labelled="", distils=True)
+
+
+def require_rows(begun: State) -> None:
+    """ModelError where an operator between learned weights has no row."""
+    part_of(begun.model.graph, first_of(begun.model.graph, begun.plan))
 
 
 def _stages(plan: Plan) -> list[str]:

@@ -60,7 +60,7 @@ def layerwise(
         made = maker.make(maker.job(each))
         found = examiner.of(made.quantized.data)
         stages.append((name, found.verdict))
-        if best is None or found.verdict.better(best.best.verdict):
+        if best is None or found.better(best.best):
             post = best.post if best else found
             best = Tuned(made.job, made.quantized, post, found)
         if found.verdict.met:
@@ -108,6 +108,7 @@ def tune(
     ranges = maker.ranges(job)
     samples = drawn(maker.data, maker.batch_size, learned(recipe))
     begun = workflow.start(job, ranges, samples, maker.memory)
+    study.require_rows(begun)  # before codes are chosen, which takes long
     refined, done = refine(begun, recipe.algorithms, say)
     made = _written(refined, done)
     post = examiner.of(made.data)

@@ -218,7 +218,7 @@ def test_without_pycocotools_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "pycocotools.cocoeval", None)
     with pytest.raises(MachineError, match="needs the package pycocotools") as caught:
         run(build, place, ROWS, "", f"(float[N,{BOXES},{4 + CLASSES}] y) {{ y = Identity(x) }}")
-    assert caught.value.fix == "pip install 'qtool[detection]'"
+    assert caught.value.fix.endswith("[detection]'")
 
 
 def test_images_with_one_box_each_are_told_apart(build: Build, place: Path) -> None:

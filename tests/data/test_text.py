@@ -222,4 +222,4 @@ def test_tokenizer_without_its_package(folder: Path, monkeypatch: pytest.MonkeyP
     declare(folder, TOKENIZER)
     with pytest.raises(MachineError) as caught:
         open_dataset(folder, IDS)
-    assert caught.value.fix == "pip install 'qtool[tokenizers]'"
+    assert caught.value.fix.endswith("[tokenizers]'")

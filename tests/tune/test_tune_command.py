@@ -243,7 +243,7 @@ def test_what_repeats_is_on_one_side(place: Path) -> None:
     assert "40 samples to learn from" in result.stderr
     assert "18 to judge on" in result.stderr
     assert "40 samples are few to learn from" in result.stderr
-    assert "18 samples are few to judge on: each moves a score by 5.6 pp" in result.stderr
+    assert "18 samples are few to judge on: each moves a share by 5.6 pp" in result.stderr
     np.save(apart / "x.npy", x)
     np.save(apart / "labels.npy", np.zeros(30, np.int64))
     result = tuned(place, *BRIEF, "--eval", apart, "-f")

@@ -17,7 +17,7 @@ from qtool.errors import DataError
 Array = NDArray[Any]
 Names = Sequence[str] | None
 
-_FIX = "check the labels, or judge another output:  qtool compare --output NAME"
+_FIX = "check the labels;  qtool compare --output NAME  judges by another output"
 
 # kind of labels -> kinds of outputs that they can be about, the best first, and in words
 _ABOUT = {
@@ -89,7 +89,8 @@ def _columns_of(watch: Watch, labels: Array, names: Names) -> Array:
     if watch.keys is None:
         wrong = labels[(labels < 0) | (labels >= watch.classes)]
         if len(wrong):
-            why = f"its {watch.classes} scores stand for the classes 0 to {watch.classes - 1}"
+            why = f"its {watch.classes} scores stand for the classes 0 to {watch.classes - 1}; "
+            why += f"{len(wrong)} of {len(labels)} labels do not lie there"
             raise DataError(f"label {wrong[0]} {what}", why, _FIX)
         return labels
     columns = {key: column for column, key in enumerate(watch.keys)}

@@ -56,8 +56,8 @@ class Tokens:
                 raise DataError(
                     f"token {targets.max()} is beyond the logits of output {name!r}",
                     f"they stand for the tokens 0 to {shape[2] - 1}",
-                    "check the labels and next_token, or judge another output:  "
-                    "qtool compare --output NAME",
+                    "check the labels and next_token;  qtool compare --output NAME  judges by "
+                    "another output",
                 )
             places = targets.shape[1]
             columns = [token_nll(value[:, :places], targets, keep) for value in values]

@@ -32,10 +32,13 @@ def has_row(node: ir.Node) -> bool:
 
 def lacking(nodes: Iterable[ir.Node]) -> ModelError:
     """What to say of nodes that no row is for."""
-    names = {f"{n.domain}.{n.op_type}" if n.domain else n.op_type for n in nodes if not has_row(n)}
+    without = [node for node in nodes if not has_row(node)]
+    types = {f"{n.domain}.{n.op_type}" if n.domain else n.op_type for n in without}
+    names = sorted(node.name for node in without if node.name)
+    where = f" ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})" if names else ""
     return ModelError(
-        f"qtool tune cannot differentiate {', '.join(sorted(names))}",
-        "it has no row for it in torch, and weights lie on both sides",
+        f"qtool tune cannot differentiate {', '.join(sorted(types))}",
+        f"it has no row for it in torch{where}, and weights lie on both sides",
         "add  --layerwise,  which learns without torch",
     )
 
