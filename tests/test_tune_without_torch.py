@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from qtool.errors import install_command
 from tests.tune.taught import place, tuned
 
 __all__ = ["place"]
@@ -25,7 +26,7 @@ def test_it_says_what_is_missing_before_any_work(place: Path, without_torch: Non
     result = tuned(place, "--scheme", "w4a8")
     assert result.exit_code == 5
     assert "qtool tune needs the package torch" in result.stderr
-    assert "[tune]'" in result.stderr
+    assert install_command("tune") in result.stderr
     assert "--layerwise" in result.stderr
 
 

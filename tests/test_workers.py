@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from qtool import cluster
-from qtool.errors import DataError, MachineError, UsageError
+from qtool.errors import DataError, MachineError, UsageError, install_command
 from tests.calibrate import farm
 from tests.calibrate.farm import Counted, busy, deadly, failing
 
@@ -155,4 +155,4 @@ def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(MachineError) as raised, cluster.processes(1):
         pass
-    assert raised.value.fix.endswith("[cluster]'")
+    assert raised.value.fix == install_command("cluster")

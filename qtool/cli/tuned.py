@@ -261,11 +261,10 @@ def missed(found: Tuned, examiner: Examiner, asked: Asked) -> None:
     budget, loss = examiner.budget, found.best.loss
     where = f"on the {len(examiner.apart)} samples to judge on"
     why = f"what was kept loses {budget.shown(loss.value)}, and is written all the same"
+    learns = "leave out  --layerwise" if asked.layerwise else "give more  --epochs"
     if loss.value <= budget.limit:
         most = f"so few samples tell no more than that it loses at most {budget.shown(loss.high)}"
         why = f"what was kept loses {budget.shown(loss.value)} on them, but {most}"
-    learns = "leave out  --layerwise" if asked.layerwise else "give more  --epochs"
-    if loss.value <= budget.limit:
         learns = "give more samples to judge on, in  --eval"
     complain(
         f"the target of {budget.shown(budget.limit)} was not met {where}",

@@ -22,6 +22,7 @@ from qtool.calibrate.resume import Checkpoint
 from qtool.calibrate.spread import Workers
 from qtool.cli.app import app
 from qtool.data import open_dataset
+from qtool.errors import install_command
 from qtool.recipe import Recipe
 from qtool.target import load_target
 from tests.calibrate import farm, made
@@ -197,7 +198,7 @@ def test_nobody_there_no_extra_and_both_at_once(
     for option in (("--cluster", "tcp://127.0.0.1:1"), ("--workers", 2)):
         result = qtool(*command, *option)
         assert result.exit_code == 5
-        assert "[cluster]'" in result.stderr
+        assert install_command("cluster") in result.stderr
     result = qtool(*command, "--cluster", "tcp://127.0.0.1:1", "--workers", 2)
     assert result.exit_code == 2
     assert "--workers and --cluster are both given" in result.stderr

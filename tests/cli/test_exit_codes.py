@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qtool.errors import install_command
 from tests.cli.conftest import SAMPLES
 
 MODEL = SAMPLES / "digits_mlp" / "model.onnx"
@@ -87,7 +88,7 @@ def test_5_an_extra_that_is_not_installed(candidate: Path, tmp_path: Path) -> No
     (tmp_path / "eval.parquet").write_bytes(b"PAR1")
     done = run("compare", MODEL, candidate, "--data", tmp_path, code=WITHOUT_PARQUET)
     assert done.returncode == 5
-    assert "[parquet]'" in done.stderr
+    assert install_command("parquet") in done.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")

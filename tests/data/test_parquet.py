@@ -13,7 +13,7 @@ import pytest
 
 from qtool.data import open_dataset, parquet
 from qtool.data.files import File
-from qtool.errors import DataError, MachineError
+from qtool.errors import DataError, MachineError, install_command
 from tests.data.folders import declare, floats, model, noise, refused
 from tests.data.tables import save_parquet
 
@@ -190,4 +190,4 @@ def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MachineError) as caught:
         open_dataset(tmp_path, X)
-    assert caught.value.fix.endswith("[parquet]'")
+    assert caught.value.fix == install_command("parquet")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from qtool.data import open_dataset
-from qtool.errors import MachineError
+from qtool.errors import MachineError, install_command
 from tests.data.folders import declare, model, refused
 
 IDS = model(ids=("N", "L"), dtype="int64")
@@ -222,4 +222,4 @@ def test_tokenizer_without_its_package(folder: Path, monkeypatch: pytest.MonkeyP
     declare(folder, TOKENIZER)
     with pytest.raises(MachineError) as caught:
         open_dataset(folder, IDS)
-    assert caught.value.fix.endswith("[tokenizers]'")
+    assert caught.value.fix == install_command("tokenizers")

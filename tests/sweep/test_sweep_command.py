@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from qtool.cli.app import app
+from qtool.errors import install_command
 from qtool.recipe import load_recipe
 from qtool.sweep.judging import Bench
 from tests.sweep import small
@@ -150,7 +151,7 @@ def test_without_matplotlib_it_is_said_at_once(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     result = sweep(folder, "--plot", folder / "p.png")
     assert result.exit_code == 5
-    assert "[plot]'" in result.stderr
+    assert install_command("plot") in result.stderr
 
 
 def test_where_nothing_works_it_is_told_and_written(folder: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from qtool.errors import MachineError, UsageError
+from qtool.errors import MachineError, UsageError, install_command
 from qtool.search.budget import Loss
 from qtool.sweep.cells import Cell, Failure
 from qtool.sweep.picture import Box, labels, picture, place, told_apart, touch
@@ -170,4 +170,4 @@ def test_what_cannot_be_drawn_is_said_before_any_work(monkeypatch: pytest.Monkey
     check([])
     with pytest.raises(MachineError, match="needs the package matplotlib") as caught:
         check([Path("plot.png")])
-    assert caught.value.fix.endswith("[plot]'")
+    assert caught.value.fix == install_command("plot")
